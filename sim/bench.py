@@ -1,0 +1,226 @@
+"""Benches in Python on Icarus Verilog: the runner (`simulate`) and what every bench needs inside.
+
+Inside a bench, drive at the falling edge and read after `ReadOnly()`: that means the same on every simulator,
+and what is read is what the next rising edge sees.
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import verilog
+from amaranth.hdl import Elaboratable
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, ReadOnly
+from cocotb_tools.check_results import get_results
+from cocotb_tools.runner import get_runner
+
+_PARAMETERS = "SPIKELOOM_PARAMETERS"
+_LOG_LINES = 40
+
+
+class BenchError(AssertionError):
+    """A bench did not build, did not run, or failed; the message ends with the simulator's last words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchResult:
+    """What a run of a bench left.
+
+    tests: number of tests that ran, all of them passed.
+    build_dir: folder of the run; gone unless the caller named it, or asked for waves.
+    log: all that the simulator and the tests printed.
+    waves: the waveform (FST), if asked for.
+    """
+
+    tests: int
+    build_dir: Path
+    log: str
+    waves: Path | None
+
+
+def simulate(
+    component: Elaboratable | str,
+    *,
+    module: str,
+    name: str,
+    parameters: dict[str, Any] | None = None,
+    testcase: str | Sequence[str] | None = None,
+    waves: bool = False,
+    build_dir: str | Path | None = None,
+    sources: Iterable[str | Path] = (),
+    seed: int = 1,
+) -> BenchResult:
+    """Run the cocotb tests of a Python module on a component; return only if all of them passed.
+
+    Failures are: a test that fails, no test at all, an Amaranth `Assert` or a Verilog ``$error`` after time 0
+    (Icarus itself prints those and goes on), a simulator that ends early.
+
+    Parameters
+    ----------
+    component : elaboratable, or Verilog text
+    module : str
+        Importable name of the module with the tests; a bench passes its ``__name__``.
+    name : str
+        Name of the top module: given to the component, or that in the Verilog text.
+    parameters : dict, optional
+        Anything JSON; the bench gets it back from `parameters()`.
+    testcase : str or sequence, optional
+        Only these tests.
+    waves : bool
+        Record all signals; see `BenchResult.waves`.
+    build_dir : path, optional
+        Where to work. Default: a folder of its own for each call, deleted after a success without waves.
+    sources : Verilog texts (str) and files (Path)
+        Further modules that the component instantiates.
+    seed : int
+        Of `random` in the tests.
+
+    Raises
+    ------
+    BenchError
+    """
+    folder = Path(build_dir) if build_dir is not None else Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    top = component if isinstance(component, str) else verilog.convert(component, name=name)
+    files = []
+    for index, source in enumerate([*sources, top]):
+        text = source.read_text() if isinstance(source, Path) else source
+        files.append(folder / f"source{index}.v")
+        files[-1].write_text(evaluated_at_time_0(text))
+
+    try:
+        runner = get_runner("icarus")
+    except SystemExit:
+        raise BenchError("Icarus Verilog is not installed: apt install iverilog") from None
+    build_log, test_log, results = folder / "build.log", folder / "test.log", folder / "results.xml"
+    test_log.unlink(missing_ok=True)
+    try:
+        runner.build(
+            sources=files,
+            hdl_toplevel=name,
+            build_dir=folder,
+            always=True,
+            timescale=("1ns", "1ps"),
+            waves=waves,
+            log_file=build_log,
+        )
+    except (SystemExit, RuntimeError):
+        raise BenchError(_failure(name, "did not compile", folder, _read(build_log))) from None
+    try:
+        runner.test(
+            test_module=module,
+            hdl_toplevel=name,
+            build_dir=folder,
+            test_dir=folder,
+            results_xml=str(results),
+            testcase=testcase,
+            seed=seed,
+            waves=waves,
+            extra_env={_PARAMETERS: json.dumps(parameters or {})},
+            log_file=test_log,
+        )
+    except (SystemExit, RuntimeError):
+        pass  # the results tell why
+    log = _read(test_log)
+    try:
+        tests, failures = get_results(results)
+    except RuntimeError:
+        raise BenchError(_failure(name, "ended early", folder, log)) from None
+    if failures:
+        raise BenchError(_failure(name, f"failed {failures} of {tests} tests", folder, log))
+    if not tests:
+        raise BenchError(_failure(name, f"ran no test of {module}", folder, log))
+    if assertion := _assertion(log):
+        raise BenchError(_failure(name, f"broke an assertion ({assertion})", folder, log))
+    if build_dir is None and not waves:
+        shutil.rmtree(folder)
+    return BenchResult(
+        tests=tests, build_dir=folder, log=log, waves=folder / f"{name}.fst" if waves else None
+    )
+
+
+def evaluated_at_time_0(text: str) -> str:
+    """Amaranth's Verilog such that SystemVerilog simulators evaluate all of it at time 0.
+
+    Yosys writes processes ``always @*`` that it wakes by initialising a register; in SystemVerilog
+    (``-g2012``) an initial value is no event, and an output whose inputs never change stays unknown.
+    ``always_comb`` starts by itself, and means the same to synthesis.
+    """
+    return text.replace("always @*", "always_comb") if "Generated by Amaranth" in text else text
+
+
+def _read(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def _failure(name: str, what: str, folder: Path, log: str) -> str:
+    return "\n".join([f"{name} {what} (kept in {folder}):", *log.splitlines()[-_LOG_LINES:]])
+
+
+def _assertion(log: str) -> str | None:
+    """First assertion that failed; at time 0 inputs are not driven yet."""
+    for match in re.finditer(r"(.*)ERROR: (.*)\n\s*Time: (\d+)\s+Scope: (\S+)", log):
+        message, where, time, scope = match.groups()
+        if int(time):
+            return f"{message.strip() or 'Assert'} in {scope} at time {time}, {where.strip(': ')}"
+    return None
+
+
+def parameters() -> dict[str, Any]:
+    """Inside a bench: what `simulate` was given."""
+    return json.loads(os.environ.get(_PARAMETERS, "{}"))
+
+
+async def start(dut: Any, *, period_ns: int = 10, **inputs: int) -> None:
+    """Drive the inputs (and `rst`), start the clock, reset for two cycles; ends after a falling edge."""
+    for port, value in inputs.items():
+        getattr(dut, port).value = value
+    dut.rst.value = 1
+    Clock(dut.clk, period_ns, unit="ns").start()
+    for _ in range(3):
+        await FallingEdge(dut.clk)
+    dut.rst.value = 0
+
+
+async def send(dut: Any, stream: str, payloads: Iterable[int], *, idle: float = 0.0) -> None:
+    """Feed an input stream, with gaps: before each payload, a cycle is idle with that probability."""
+    valid, payload, ready = (getattr(dut, f"{stream}__{part}") for part in ("valid", "payload", "ready"))
+    for value in payloads:
+        await FallingEdge(dut.clk)
+        while random.random() < idle:
+            valid.value = 0
+            await FallingEdge(dut.clk)
+        valid.value = 1
+        payload.value = value
+        while True:
+            await ReadOnly()
+            if int(ready.value):
+                break
+            await FallingEdge(dut.clk)
+    await FallingEdge(dut.clk)
+    valid.value = 0
+
+
+async def receive(dut: Any, stream: str, count: int, *, stall: float = 0.0) -> list[int]:
+    """Take that many payloads of an output stream, with back-pressure: a cycle stalls with that probability."""
+    valid, payload, ready = (getattr(dut, f"{stream}__{part}") for part in ("valid", "payload", "ready"))
+    got: list[int] = []
+    while len(got) < count:
+        await FallingEdge(dut.clk)
+        take = random.random() >= stall
+        ready.value = int(take)
+        await ReadOnly()
+        if take and int(valid.value):
+            got.append(int(payload.value))
+    await FallingEdge(dut.clk)
+    ready.value = 0
+    return got

@@ -1,0 +1,82 @@
+"""The runner must fail when the component, the bench or an assertion does."""
+
+import cocotb
+import pytest
+from amaranth.hdl import Assert, Format, Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from cocotb.triggers import FallingEdge
+from spikeloom.sim.bench import BenchError, parameters, receive, send, simulate, start
+
+
+class Doubler(wiring.Component):
+    """Doubles a byte; asserts that no 200 comes."""
+
+    bytes: In(stream.Signature(8))
+    doubles: Out(stream.Signature(9))
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.If(~self.doubles.valid | self.doubles.ready):
+            m.d.sync += [
+                self.doubles.valid.eq(self.bytes.valid),
+                self.doubles.payload.eq(self.bytes.payload << 1),
+            ]
+            m.d.comb += self.bytes.ready.eq(1)
+            with m.If(self.bytes.valid):
+                m.d.sync += Assert(self.bytes.payload != 200, Format("no {}", self.bytes.payload))
+        return m
+
+
+async def run(dut, sent, wanted):
+    await start(dut, bytes__valid=0, bytes__payload=0, doubles__ready=0)
+    cocotb.start_soon(send(dut, "bytes", sent, idle=0.3))
+    assert await receive(dut, "doubles", len(sent), stall=0.3) == wanted
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def doubles(dut):
+    sent = list(range(100)) + [parameters().get("extra", 3)]
+    await run(dut, sent, [2 * x for x in sent])
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms", skip=True)
+async def skipped(dut):
+    await FallingEdge(dut.clk)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def wrong(dut):
+    await run(dut, [1, 2], [2, 5])
+
+
+def test_success(tmp_path):
+    result = simulate(
+        Doubler(), module=__name__, name="doubler", testcase="doubles", build_dir=tmp_path, waves=True
+    )
+    assert result.tests == 1
+    assert result.waves.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "name, case, values, message",
+    [
+        ("doubler", "wrong", {}, "failed 1 of 1 tests"),
+        ("doubler", "nothing", {}, "ran no test"),
+        ("doubler", "doubles", {"extra": 200}, "broke an assertion .no 200 in doubler at time"),
+        ("doubler", "doubles", {"extra": 256}, "failed 1 of 1 tests"),
+    ],
+)
+def test_failures(tmp_path, name, case, values, message):
+    with pytest.raises(BenchError, match=message):
+        simulate(Doubler(), module=__name__, name=name, testcase=case, parameters=values, build_dir=tmp_path)
+
+
+def test_broken_verilog(tmp_path):
+    with pytest.raises(BenchError, match="did not compile"):
+        simulate("module broken(; endmodule", module=__name__, name="broken", build_dir=tmp_path)
+
+
+def test_missing_module(tmp_path):
+    with pytest.raises(BenchError, match="doubler"):
+        simulate(Doubler(), module="no_such_bench", name="doubler", build_dir=tmp_path)
