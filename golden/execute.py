@@ -1,0 +1,198 @@
+"""The golden executor: runs an integer `Network` bit for bit as the hardware does, on batches of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spikeloom.golden.network import IMAGE, Layer, Network
+from spikeloom.golden.neurons import lif
+from spikeloom.golden.widths import accumulator_bounds, membrane_bounds
+
+BATCH = 90  # images at a time: the working set of the demo's network stays in the cache
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Execution:
+    """What a network did with B images.
+
+    sums: int64 (B, classes), the readout's potentials. spike_counts: a layer's spikes of each image, int64 (B,),
+    before pooling. The rest is filled when `execute` records, by layer name: spikes (bool) and potentials ``H``
+    (int64), both (T_l, B, C, H, W) before pooling and residual; tensors: uint8 (T, B, C, H, W) after them,
+    the image among them.
+    """
+
+    sums: np.ndarray
+    spike_counts: dict[str, np.ndarray]
+    spikes: dict[str, np.ndarray] = field(default_factory=dict)
+    potentials: dict[str, np.ndarray] = field(default_factory=dict)
+    tensors: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The class of each image, int64 (B,); the lowest of equals."""
+        return self.sums.argmax(axis=1)
+
+    def accuracy(self, labels: np.ndarray) -> float:
+        """Share of the images whose class is the label."""
+        return float((self.predictions == np.asarray(labels)).mean())
+
+
+def check_images(network: Network, images: np.ndarray) -> np.ndarray:
+    """The images as an array; ValueError or TypeError unless they are uint8 (B, C, H, W) of the network's size."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise TypeError(f"images must be uint8, not {images.dtype}")
+    shape = (network.channels, network.height, network.width)
+    if images.ndim != 4 or images.shape[1:] != shape:
+        raise ValueError(f"images must have shape (B, {', '.join(map(str, shape))}), not {images.shape}")
+    return images
+
+
+class LayerRunner:
+    """One layer, ready to run: its integer tensors in the number types that are proven wide enough.
+
+    The products run in float32 where the proven bound of every partial sum is below 2^24, in float64 above:
+    both are exact, and much faster than integer convolutions.
+    """
+
+    def __init__(self, network: Network, layer: Layer) -> None:
+        self.layer = layer
+        low, high = accumulator_bounds(network)[layer.name]
+        self.real = torch.float32 if max(-low, high) < 1 << 24 else torch.float64
+        low, high = membrane_bounds(network)[layer.name]
+        self.integer = torch.int32 if max(-low, high) < 1 << 31 else torch.int64
+        self.bias = torch.from_numpy(layer.bias).to(self.integer)
+        self.threshold = torch.from_numpy(layer.threshold).to(self.integer)
+        if layer.weight is not None:
+            self.weight = torch.from_numpy(layer.weight).to(self.real)
+
+    def currents(self, tensors: dict[str, Tensor]) -> Tensor:
+        """``acc``: integers (T, B, C, H, W) of the steps at which the inputs are there, at most ``T_l``."""
+        layer = self.layer
+        sources = [tensors[name] for name in layer.inputs]
+        if layer.direct:
+            once = self._convolve(sources[0])
+            return once.expand(layer.steps, *once.shape[1:])
+        steps = min(layer.steps, *(len(x) for x in sources))
+        sources = [x[:steps] for x in sources]
+        return self._attend(*sources) if layer.kind == "attention" else self._convolve(sources[0])
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        steps, batch = x.shape[:2]
+        layer = self.layer
+        if not steps:
+            return x.new_zeros(
+                (0, batch, layer.channels_out, layer.height_conv, layer.width_conv), dtype=self.integer
+            )
+        x = x.flatten(0, 1).to(self.real)  # (T B, C, H, W)
+        y = F.conv2d(x, self.weight, stride=layer.stride, padding=layer.padding)
+        return y.to(self.integer).unflatten(0, (steps, batch))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        shape = q.shape
+        # (T, B, heads, d, N)
+        q, k, v = (x.to(self.real).flatten(3).unflatten(2, (self.layer.heads, -1)) for x in (q, k, v))
+        kv = k @ v.transpose(-1, -2)  # (T, B, heads, d of k, d of v)
+        return (kv.transpose(-1, -2) @ q).to(self.integer).reshape(shape)
+
+    def fire(self, currents: Tensor) -> tuple[Tensor, Tensor]:
+        """Spikes (bool) and potentials ``H``, (T_l, B, C, H, W)."""
+        return lif(
+            currents,
+            bias=self.bias,
+            threshold=self.threshold,
+            neuron=self.layer.neuron,
+            steps=self.layer.steps,
+        )
+
+    def finish(self, spikes: Tensor, tensors: dict[str, Tensor]) -> Tensor:
+        """The layer's tensor: the spikes pooled, or added to the residual; missing steps are zeros."""
+        y = spikes.to(torch.float32)
+        if self.layer.pool and len(y):
+            y = F.max_pool2d(y.flatten(0, 1), 3, 2, 1).unflatten(0, spikes.shape[:2])
+        elif self.layer.pool:
+            y = y.new_zeros((*y.shape[:3], self.layer.height_out, self.layer.width_out))
+        if self.layer.residual is None:
+            return y
+        other = tensors[self.layer.residual]
+        total = y.new_zeros((max(len(y), len(other)), *y.shape[1:]))
+        total[: len(y)] += y
+        total[: len(other)] += other
+        return total
+
+    def read_out(self, tensors: dict[str, Tensor]) -> Tensor:
+        """Class sums, int64 (B, classes): over the input's steps and positions, plus the bias once."""
+        x = tensors[self.layer.inputs[0]].sum(dim=(0, 3, 4), dtype=torch.float64).to(torch.int64)  # (B, C)
+        return x @ torch.from_numpy(self.layer.weight)[:, :, 0, 0].to(torch.int64).T + self.bias.to(
+            torch.int64
+        )
+
+
+@torch.inference_mode()
+def execute(
+    network: Network,
+    images: np.ndarray,
+    *,
+    record: bool = False,
+    batch: int = BATCH,
+    progress: Callable[[int], None] | None = None,
+) -> Execution:
+    """Run the network on images, uint8 (B, C, H, W).
+
+    record: keep every layer's spikes, potentials and tensors. batch: images at a time, no influence on the
+    result. progress: called with the number of images done after each batch.
+    Raises TypeError or ValueError where the images are not the network's.
+    """
+    images = check_images(network, images)
+    runners = [LayerRunner(network, layer) for layer in network.layers]
+    parts = []
+    for start in range(0, len(images), batch):
+        parts.append(_execute_batch(runners, images[start : start + batch], record))
+        if progress is not None:
+            progress(min(start + batch, len(images)))
+    if not parts:
+        parts = [_execute_batch(runners, images, record)]
+    return Execution(
+        sums=np.concatenate([part.sums for part in parts]),
+        spike_counts=_join([part.spike_counts for part in parts], 0),
+        spikes=_join([part.spikes for part in parts], 1),
+        potentials=_join([part.potentials for part in parts], 1),
+        tensors=_join([part.tensors for part in parts], 1),
+    )
+
+
+def _join(parts: list[dict[str, np.ndarray]], axis: int) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts], axis) for name in parts[0]}
+
+
+def _execute_batch(runners: list[LayerRunner], images: np.ndarray, record: bool) -> Execution:
+    tensors = {IMAGE: torch.from_numpy(images).to(torch.float32)[None]}  # (1, B, C, H, W)
+    last_use = {name: i for i, runner in enumerate(runners) for name in _reads(runner.layer)}
+    counts, all_spikes, all_potentials = {}, {}, {}
+    for i, runner in enumerate(runners[:-1]):
+        layer = runner.layer
+        spikes, potentials = runner.fire(runner.currents(tensors))
+        tensors[layer.name] = runner.finish(spikes, tensors)
+        counts[layer.name] = spikes.sum(dim=(0, 2, 3, 4)).numpy()
+        if record:
+            all_spikes[layer.name] = spikes.numpy()
+            all_potentials[layer.name] = potentials.to(torch.int64).numpy()
+        else:
+            tensors = {name: x for name, x in tensors.items() if last_use.get(name, -1) > i}
+    return Execution(
+        sums=runners[-1].read_out(tensors).numpy(),
+        spike_counts=counts,
+        spikes=all_spikes,
+        potentials=all_potentials,
+        tensors={name: x.to(torch.uint8).numpy() for name, x in tensors.items()} if record else {},
+    )
+
+
+def _reads(layer: Layer) -> tuple[str, ...]:
+    return layer.inputs if layer.residual is None else (*layer.inputs, layer.residual)

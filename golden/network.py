@@ -1,0 +1,356 @@
+"""The integer `Network`: the contract between training, the golden executor and the hardware compiler.
+
+A `Network` is a list of layers in execution order. A layer makes one tensor, known by the layer's name.
+Tensors hold small unsigned integers ``(T, B, C, H, W)``: spikes (0 or 1), sums of spikes after residuals,
+or the 8-bit pixels of the image, whose tensor is called `IMAGE` and is the same at every step.
+
+Semantics of a layer with ``T_l = steps`` (bit for bit what the hardware computes)::
+
+    acc[t]  = W (*) x[t]                        0 where t >= steps of the producer
+    H[t]    = U[t-1] + acc[t] + bias            U[-1] = 0
+    S[t]    = H[t] >= threshold  (or >, `Neuron.strict`)
+    R[t]    = 0 where S else H  (hard reset)    H - threshold * S  (soft reset)
+    U[t]    = R[t]  without leak;  R[t] >> 1  with leak and `>=`;  (R[t] + 1) >> 1  with leak and `>`
+    S[t]    = 0 and nothing is computed for t >= steps
+    y[t]    = pool(S[t])                        spike max-pooling: 3x3, stride 2, padding 1
+            = S[t] + residual[t]                residual: another tensor of the same shape
+
+Attention layers have ``acc[t] = Q[t] (K[t]^T V[t])`` per head, no weights. The readout has one real-valued
+potential a class: ``sum over t, p, c of W[o, c] x[t, p, c] + bias[o]``, and no spikes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+FORMAT = "spikeloom.network"
+VERSION = 1
+IMAGE = "image"
+PIXEL_BITS = 8
+GROUPS = ("sps", "qkv", "attn", "mlp", "head")
+
+Kind = Literal["accumulate", "attention", "readout"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neuron:
+    """What a layer's neurons do with a potential; see the module's formulas.
+
+    hard: reset to zero (SpikingJelly's LIF) instead of subtracting the threshold (the DTS paper's).
+    strict: fire at ``H > threshold`` instead of ``>=``; decides the rounding of the leak.
+    leak: halve the potential after each step (tau = 2) instead of keeping it (IF).
+    """
+
+    hard: bool = True
+    strict: bool = False
+    leak: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
+    """One layer: geometry, neuron, time steps and integer tensors.
+
+    name: unique; also the name of the tensor that the layer makes.
+    kind: "accumulate" (convolution; linear layers are 1x1), "attention" or "readout".
+    group: of the mask loss: "sps", "qkv", "attn", "mlp" or "head".
+    inputs: tensor names; one, or (q, k, v) for attention.
+    steps: ``T_l``, 0 to ``Network.steps``; the readout runs the steps of its input.
+    channels_in, channels_out, height_in, width_in: counts; tokens keep their two-dimensional map.
+    kernel, stride, padding: of the square convolution.
+    heads: of attention, else 1.
+    pool: 3x3 max-pooling of stride 2 and padding 1 of the spikes.
+    residual: name of the tensor added to the spikes, or None.
+    weight: int8 (O, I, kernel, kernel), None for attention. bias, threshold: int64 (O,); the readout's
+    threshold is zeros and unused.
+    weight_bits: 4 or 8. scale: float64 (O,): real value of one integer unit of ``acc``.
+    """
+
+    name: str
+    kind: Kind = "accumulate"
+    group: str = "sps"
+    inputs: tuple[str, ...]
+    steps: int
+    channels_in: int
+    channels_out: int
+    height_in: int
+    width_in: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    heads: int = 1
+    pool: bool = False
+    residual: str | None = None
+    neuron: Neuron = Neuron()
+    weight_bits: int = 8
+    weight: np.ndarray | None = None
+    bias: np.ndarray
+    threshold: np.ndarray
+    scale: np.ndarray
+
+    @property
+    def direct(self) -> bool:
+        """Whether the input is the image: the same at every step, so accumulated once."""
+        return self.inputs[0] == IMAGE
+
+    @property
+    def height_conv(self) -> int:
+        """Rows of neurons, before pooling."""
+        return (self.height_in + 2 * self.padding - self.kernel) // self.stride + 1
+
+    @property
+    def width_conv(self) -> int:
+        """Columns of neurons, before pooling."""
+        return (self.width_in + 2 * self.padding - self.kernel) // self.stride + 1
+
+    @property
+    def height_out(self) -> int:
+        return (self.height_conv + 1) // 2 if self.pool else self.height_conv
+
+    @property
+    def width_out(self) -> int:
+        return (self.width_conv + 1) // 2 if self.pool else self.width_conv
+
+    @property
+    def positions(self) -> int:
+        """Positions at which neurons are computed."""
+        return self.height_conv * self.width_conv
+
+    def check(self) -> None:
+        """Raise ValueError with the layer's name at the first rule that does not hold."""
+        where = f"layer {self.name!r}"
+        if self.kind not in ("accumulate", "attention", "readout"):
+            raise ValueError(f"{where}: kind must be accumulate, attention or readout, not {self.kind!r}")
+        if self.group not in GROUPS:
+            raise ValueError(f"{where}: group must be one of {', '.join(GROUPS)}, not {self.group!r}")
+        wanted = 3 if self.kind == "attention" else 1
+        if len(self.inputs) != wanted:
+            raise ValueError(f"{where}: {self.kind} takes {wanted} input(s), not {len(self.inputs)}")
+        if self.weight_bits not in (4, 8):
+            raise ValueError(f"{where}: weight_bits must be 4 or 8, not {self.weight_bits!r}")
+        if self.kind == "attention":
+            if self.weight is not None:
+                raise ValueError(f"{where}: attention has no weights")
+            if self.channels_in != self.channels_out or self.channels_in % self.heads:
+                raise ValueError(
+                    f"{where}: {self.channels_in} channels cannot be split over {self.heads} heads"
+                )
+        else:
+            shape = (self.channels_out, self.channels_in, self.kernel, self.kernel)
+            if self.weight is None or self.weight.shape != shape:
+                got = None if self.weight is None else self.weight.shape
+                raise ValueError(f"{where}: weight must have shape {shape}, not {got}")
+            low, high = -(1 << self.weight_bits - 1), (1 << self.weight_bits - 1) - 1
+            if self.weight.size and (self.weight.min() < low or self.weight.max() > high):
+                raise ValueError(
+                    f"{where}: weights must be in {low}..{high}, not {self.weight.min()}..{self.weight.max()}"
+                )
+        for key in ("bias", "threshold", "scale"):
+            if getattr(self, key).shape != (self.channels_out,):
+                raise ValueError(
+                    f"{where}: {key} must have shape ({self.channels_out},), not {getattr(self, key).shape}"
+                )
+        if self.kind == "readout" and (self.kernel != 1 or self.pool or self.residual):
+            raise ValueError(f"{where}: a readout has kernel 1, no pooling and no residual")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """Shape of a tensor between layers: ``steps`` stored steps of (channels, height, width), values 0..maximum."""
+
+    steps: int
+    channels: int
+    height: int
+    width: int
+    maximum: int
+
+    @property
+    def planes(self) -> int:
+        """Bit-planes that hold 0..maximum."""
+        return self.maximum.bit_length()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Network:
+    """An integer spiking network: image in, one sum a class out.
+
+    steps: ``T_max``. channels, height, width: of the 8-bit image. layers: in execution order, the readout last.
+    pixel_scale: real value of one pixel unit (provenance; it is folded into the first layer).
+    provenance: free JSON: checkpoint hash, data set, accuracy, command.
+    """
+
+    name: str
+    steps: int
+    channels: int
+    height: int
+    width: int
+    layers: tuple[Layer, ...]
+    pixel_scale: float = 1 / 256
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def layer(self, name: str) -> Layer:
+        """The layer called `name`; KeyError with the known names."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(f"unknown layer {name!r}; the layers are {', '.join(x.name for x in self.layers)}")
+
+    @property
+    def spiking(self) -> tuple[Layer, ...]:
+        """The layers that fire: all but the readout. L of the paper's equation 3."""
+        return tuple(layer for layer in self.layers if layer.kind != "readout")
+
+    @property
+    def t_avg(self) -> float:
+        """Equation 3 of the DTS paper: the mean of ``T_l`` over the spiking layers."""
+        return sum(layer.steps for layer in self.spiking) / len(self.spiking)
+
+    @property
+    def classes(self) -> int:
+        return self.layers[-1].channels_out
+
+    def tensors(self) -> dict[str, TensorInfo]:
+        """Shape, steps and maximum of each tensor, by name. ValueError where layers do not fit together."""
+        known = {
+            IMAGE: TensorInfo(
+                steps=1,
+                channels=self.channels,
+                height=self.height,
+                width=self.width,
+                maximum=(1 << PIXEL_BITS) - 1,
+            )
+        }
+        for layer in self.layers:
+            where = f"layer {layer.name!r}"
+            if layer.name in known:
+                raise ValueError(f"{where}: the name is taken")
+            for source in layer.inputs:
+                if source not in known:
+                    raise ValueError(f"{where}: unknown input {source!r}")
+                info = known[source]
+                shape = (layer.channels_in, layer.height_in, layer.width_in)
+                if (info.channels, info.height, info.width) != shape:
+                    raise ValueError(
+                        f"{where}: input {source!r} has shape "
+                        f"{(info.channels, info.height, info.width)}, not {shape}"
+                    )
+                if layer.kind == "attention" and info.maximum != 1:
+                    raise ValueError(
+                        f"{where}: input {source!r} must be spikes, not sums up to {info.maximum}"
+                    )
+                if source == IMAGE and layer.kind != "accumulate":
+                    raise ValueError(f"{where}: only a convolution can read the image")
+            steps, maximum = layer.steps, 1
+            if layer.residual is not None:
+                if layer.residual not in known or layer.residual == IMAGE:
+                    raise ValueError(f"{where}: unknown residual {layer.residual!r}")
+                other = known[layer.residual]
+                shape = (layer.channels_out, layer.height_out, layer.width_out)
+                if layer.pool or (other.channels, other.height, other.width) != shape:
+                    raise ValueError(
+                        f"{where}: residual {layer.residual!r} has shape "
+                        f"{(other.channels, other.height, other.width)}, not {shape}, or the layer pools"
+                    )
+                steps, maximum = max(steps, other.steps), 1 + other.maximum
+            known[layer.name] = TensorInfo(
+                steps=steps,
+                channels=layer.channels_out,
+                height=layer.height_out,
+                width=layer.width_out,
+                maximum=maximum,
+            )
+        return known
+
+    def check(self) -> None:
+        """Raise ValueError at the first rule that does not hold."""
+        if not self.layers or self.layers[-1].kind != "readout":
+            raise ValueError("the last layer must be a readout")
+        if any(layer.kind == "readout" for layer in self.layers[:-1]):
+            raise ValueError("only the last layer can be a readout")
+        for layer in self.layers:
+            layer.check()
+            if not 0 <= layer.steps <= self.steps:
+                raise ValueError(f"layer {layer.name!r}: T_l must be in 0..{self.steps}, not {layer.steps!r}")
+        self.tensors()
+
+    def with_steps(self, steps: dict[str, int]) -> Network:
+        """The same network with other ``T_l`` for the named layers; the readout follows its input."""
+        for name in steps:
+            self.layer(name)
+        layers = tuple(replace(x, steps=steps.get(x.name, x.steps)) for x in self.layers)
+        network = replace(self, layers=layers)
+        read = network.tensors()[layers[-1].inputs[0]].steps
+        return replace(network, layers=(*layers[:-1], replace(layers[-1], steps=read)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file: tensors, and the graph as JSON in the header. Written aside, then renamed."""
+        tensors, graph = {}, []
+        for layer in self.layers:
+            entry = {
+                k: v for k, v in asdict(layer).items() if not isinstance(v, np.ndarray) and v is not None
+            }
+            graph.append(entry)
+            for key in ("weight", "bias", "threshold", "scale"):
+                value = getattr(layer, key)
+                if value is not None:
+                    tensors[f"{layer.name}.{key}"] = np.ascontiguousarray(value)
+        header = {
+            k: getattr(self, k) for k in ("name", "steps", "channels", "height", "width", "pixel_scale")
+        }
+        header |= {"layers": graph, "provenance": self.provenance}
+        metadata = {"format": FORMAT, "version": str(VERSION), "network": json.dumps(header)}
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        try:
+            save_file(tensors, aside, metadata=metadata)
+            os.replace(aside, path)
+        finally:
+            Path(aside).unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Network:
+        """Read what `save` wrote. FileNotFoundError; ValueError for another format, version or a corrupt file."""
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no such network file: {path}")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ValueError(f"{path} is not a SpikeLoom network; make one with `spikeloom quantize`")
+                if metadata.get("version") != str(VERSION):
+                    raise ValueError(
+                        f"{path} has format version {metadata.get('version')}, this program reads {VERSION}"
+                    )
+                header = json.loads(metadata["network"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}
+        except (SafetensorError, json.JSONDecodeError, KeyError) as error:
+            raise ValueError(f"{path} is corrupt or not a safetensors file: {error}") from error
+        try:
+            layers = []
+            for entry in header.pop("layers"):
+                entry["inputs"] = tuple(entry["inputs"])
+                entry["neuron"] = Neuron(**entry["neuron"])
+                arrays = {
+                    k: tensors.get(f"{entry['name']}.{k}") for k in ("weight", "bias", "threshold", "scale")
+                }
+                missing = [k for k in ("bias", "threshold", "scale") if arrays[k] is None]
+                if missing:
+                    raise ValueError(f"layer {entry['name']!r}: tensor {missing[0]!r} is missing")
+                layers.append(Layer(**entry, **arrays))
+            return cls(layers=tuple(layers), **header)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path} does not describe a network: {error}") from error

@@ -1,0 +1,139 @@
+"""Proof of the number ranges of an integer `Network`, from its weights: why nothing can overflow.
+
+Pure numpy: the compiler proves its widths with the same functions.
+
+Accumulator: for one output, the weights times inputs of 0..maximum. Any partial sum, in any order of events,
+is a sum over a subset, so it lies between the sum of the negative and the sum of the positive weights, times
+the maximum. The same holds when bit-planes are processed from the most significant on and the partial sum
+is doubled in between: after plane b it holds the weights times ``x >> b``, and ``2 (x >> b + 1) <= x >> b <= maximum``.
+
+Membrane: interval arithmetic over the ``T_l`` steps, channel by channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spikeloom.golden.network import IMAGE, Layer, Network, TensorInfo
+
+Bounds = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widths:
+    """Bits of two's complement that hold every accumulator and every membrane value of a layer."""
+
+    accumulator: int
+    membrane: int
+
+
+def signed_bits(low: int, high: int) -> int:
+    """The least width in bits of a two's complement number that holds low..high."""
+    return max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + 1
+
+
+def accumulator_bounds(network: Network) -> dict[str, Bounds]:
+    """Lowest and highest partial sum of ``acc`` of each layer, over its channels; (0, 0) where nothing is added.
+
+    Attention: both the partial sums of K^T V and those of Q (K^T V). Readout: one step and position.
+    """
+    tensors = network.tensors()
+    found = {}
+    for layer in network.layers:
+        low, high = _accumulator(layer, tensors)
+        found[layer.name] = int(low.min()), int(high.max())
+    return found
+
+
+def membrane_bounds(network: Network) -> dict[str, Bounds]:
+    """Lowest and highest number that a layer's neurons handle besides the accumulator, over channels and steps.
+
+    Covers the operands (``acc``, bias and threshold), ``U``, the sums of two of ``U``, ``acc`` and bias, ``H``,
+    ``R``, ``R + 1`` of a leak that rounds up. Readout: the sum over its steps and positions, with and without bias.
+    """
+    tensors = network.tensors()
+    found = {}
+    for layer in network.layers:
+        low, high = _accumulator(layer, tensors)
+        bias = layer.bias.astype(np.int64)
+        if layer.kind == "readout":
+            sums = layer.positions * tensors[layer.inputs[0]].steps
+            low, high = low * sums, high * sums
+            ranges = [(low, high), (bias, bias), (low + bias, high + bias)]
+        else:
+            ranges = _membrane_ranges(layer, tensors, low, high, bias) if layer.steps else []
+        found[layer.name] = (
+            min([0, *(int(a.min()) for a, _ in ranges)]),
+            max([0, *(int(b.max()) for _, b in ranges)]),
+        )
+    return found
+
+
+def widths(network: Network) -> dict[str, Widths]:
+    """Proven widths of each layer, the readout included."""
+    accumulators, membranes = accumulator_bounds(network), membrane_bounds(network)
+    return {
+        name: Widths(accumulator=signed_bits(*accumulators[name]), membrane=signed_bits(*membranes[name]))
+        for name in accumulators
+    }
+
+
+def _active_steps(layer: Layer, tensors: dict[str, TensorInfo]) -> int:
+    """Steps at which the layer accumulates; the image is there at every step."""
+    if layer.inputs[0] == IMAGE:
+        return layer.steps
+    return min(layer.steps, *(tensors[name].steps for name in layer.inputs))
+
+
+def _accumulator(layer: Layer, tensors: dict[str, TensorInfo]) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest partial sum of each channel, int64 (O,)."""
+    zeros = np.zeros(layer.channels_out, np.int64)
+    if not _active_steps(layer, tensors):
+        return zeros, zeros
+    if layer.weight is None:
+        largest = layer.height_in * layer.width_in * (layer.channels_in // layer.heads)
+        return zeros, zeros + largest
+    maximum = tensors[layer.inputs[0]].maximum
+    rows = layer.weight.reshape(layer.channels_out, -1).astype(np.int64)
+    return np.minimum(rows, 0).sum(1) * maximum, np.maximum(rows, 0).sum(1) * maximum
+
+
+def _membrane_ranges(
+    layer: Layer, tensors: dict[str, TensorInfo], low: np.ndarray, high: np.ndarray, bias: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    threshold = layer.threshold.astype(np.int64)
+    zeros = np.zeros_like(bias)
+    ranges = [(low, high), (bias, bias), (threshold, threshold), (low + bias, high + bias)]
+    active = _active_steps(layer, tensors)
+    u_low, u_high = zeros, zeros
+    for t in range(layer.steps):
+        a_low, a_high = (low, high) if t < active else (zeros, zeros)
+        ranges += [(u_low + a_low, u_high + a_high), (u_low + bias, u_high + bias)]
+        h_low, h_high = u_low + a_low + bias, u_high + a_high + bias
+        r_low, r_high = _reset(layer, threshold, h_low, h_high)
+        ranges += [(h_low, h_high), (r_low, r_high)]
+        if layer.neuron.leak:
+            up = int(layer.neuron.strict)
+            ranges.append((r_low + up, r_high + up))
+            r_low, r_high = (r_low + up) >> 1, (r_high + up) >> 1
+        u_low, u_high = r_low, r_high
+        ranges.append((u_low, u_high))
+    return ranges
+
+
+def _reset(
+    layer: Layer, threshold: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of ``R`` for ``H`` in low..high: the union of the quiet and of the firing case."""
+    firing = threshold + 1 if layer.neuron.strict else threshold  # the least H that fires
+    quiet = (low, np.minimum(high, firing - 1))  # empty where low >= firing
+    if layer.neuron.hard:
+        fired = (np.zeros_like(low), np.zeros_like(high))
+    else:
+        fired = (np.maximum(low, firing) - threshold, high - threshold)
+    can_rest, can_fire = low < firing, high >= firing
+    lows = np.where(can_rest, np.where(can_fire, np.minimum(quiet[0], fired[0]), quiet[0]), fired[0])
+    highs = np.where(can_rest, np.where(can_fire, np.maximum(quiet[1], fired[1]), quiet[1]), fired[1])
+    return lows, highs
