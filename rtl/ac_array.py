@@ -1,0 +1,71 @@
+"""The accumulate array: additions of gated weight rows, no multiplier."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import CoreConfig
+from .layouts import row_event, sums
+
+
+class AcArray(wiring.Component):
+    """`lanes` x `columns` accumulators that share a weight row.
+
+    For each event and column: ``acc[lane] += gate ? element[lane] : 0``, or ``acc[lane] *= 2`` for a `double`,
+    which multiplies the planes accumulated so far (Horner, most significant plane first). The AND gate is the
+    multiplier. `last` hands ``acc`` over after the event; then it starts at zero, or stays for `keep`.
+
+    One event a cycle; stalls only while `last` waits for the taker of the previous sums. The sums lag one cycle.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    rows : In(stream of `layouts.row_event`)
+    sums : Out(stream of `layouts.sums`)
+    """
+
+    def __init__(self, *, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "rows": In(stream.Signature(row_event(config))),
+                "sums": Out(stream.Signature(sums(config))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        row, config = self.rows.payload, self.config
+
+        full = Signal()
+        m.d.comb += [
+            self.sums.valid.eq(full),
+            self.rows.ready.eq(~row.last | ~full | self.sums.ready),
+        ]
+        taken = Signal()
+        m.d.comb += taken.eq(self.rows.valid & self.rows.ready)
+        with m.If(taken & row.last):
+            m.d.sync += full.eq(1)
+        with m.Elif(self.sums.ready):
+            m.d.sync += full.eq(0)
+
+        for column in range(config.columns):
+            for lane in range(config.lanes):
+                acc = Signal(signed(config.accumulator_width), name=f"acc_{column}_{lane}")
+                addend = Signal.like(acc, name=f"addend_{column}_{lane}")
+                total = Signal.like(acc, name=f"total_{column}_{lane}")
+                gate = row.gates[column].replicate(config.element_width).as_signed()
+                m.d.comb += [
+                    addend.eq(Mux(row.double, acc, row.elements[lane] & gate)),
+                    total.eq(acc + addend),
+                ]
+                with m.If(taken):
+                    m.d.sync += acc.eq(total)
+                    with m.If(row.last):
+                        m.d.sync += self.sums.payload[column][lane].eq(total)
+                        with m.If(~row.keep):
+                            m.d.sync += acc.eq(0)
+        return m

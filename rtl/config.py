@@ -1,0 +1,116 @@
+"""The size of a core: everything that needs a new synthesis when it changes."""
+
+from dataclasses import asdict, dataclass
+
+from amaranth.utils import ceil_log2
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreConfig:
+    """Size of one generated core; models that fit are Programs in memory.
+
+    lanes: output channels accumulated at once, and bits of a spike word; a power of two.
+    columns: output positions that share a weight row; a power of two.
+    neuron_lanes: neurons updated a cycle; a power of two, at most `lanes`.
+    weight_width: bits of a signed weight, 4 or 8.
+    accumulator_width: bits of a signed accumulator of the array.
+    potential_width: bits of membrane potentials, biases, thresholds and class sums (signed), at most 32.
+    activation_words: spike words of the activation memory.
+    weight_rows: rows of `lanes` weights.
+    membrane_positions: positions whose potentials the membrane memory holds.
+    parameter_words: words of `neuron_lanes` (bias, threshold) pairs.
+    program_layers: descriptors, the end marker included.
+    kv_rows: rows of K^T V: the larger of `lanes` and the channels of a head; a power of two.
+    tokens: largest number of tokens that attention sums over.
+    image_channels: most channels of the input image.
+    classes: largest number of class sums.
+    """
+
+    lanes: int = 32
+    columns: int = 1
+    neuron_lanes: int = 8
+    weight_width: int = 8
+    accumulator_width: int = 20
+    potential_width: int = 24
+    activation_words: int = 2048
+    weight_rows: int = 4096
+    membrane_positions: int = 64
+    parameter_words: int = 128
+    program_layers: int = 32
+    kv_rows: int = 32
+    tokens: int = 64
+    image_channels: int = 1
+    classes: int = 16
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, not {value!r}")
+        for name in ("lanes", "columns", "neuron_lanes", "kv_rows"):
+            value = getattr(self, name)
+            if value & (value - 1):
+                raise ValueError(f"{name} must be a power of two, not {value!r}")
+        if not self.neuron_lanes <= self.lanes <= 128:
+            raise ValueError(
+                f"lanes must be in neuron_lanes..128, not {self.lanes!r} (neuron_lanes is {self.neuron_lanes!r})"
+            )
+        if self.weight_width not in (4, 8):
+            raise ValueError(f"weight_width must be 4 or 8, not {self.weight_width!r}")
+        if self.lanes * self.weight_width % 32:
+            raise ValueError(
+                f"lanes * weight_width must be a multiple of 32, not {self.lanes} * {self.weight_width}"
+            )
+        if not self.accumulator_width <= self.potential_width <= 32:
+            raise ValueError(
+                f"potential_width must be in accumulator_width..32, not {self.potential_width!r} "
+                f"(accumulator_width is {self.accumulator_width!r})"
+            )
+        if self.kv_rows < self.lanes:
+            raise ValueError(f"kv_rows must be at least lanes ({self.lanes}), not {self.kv_rows!r}")
+        if self.image_channels > self.lanes:
+            raise ValueError(f"image_channels must be at most lanes, not {self.image_channels!r}")
+
+    @property
+    def address_width(self) -> int:
+        """Bits of an activation address."""
+        return max(1, ceil_log2(self.activation_words))
+
+    @property
+    def row_width(self) -> int:
+        """Bits of a weight row's address; a KV row's fits too."""
+        return max(1, ceil_log2(max(self.weight_rows, self.kv_rows)))
+
+    @property
+    def parameter_width(self) -> int:
+        """Bits of a parameter word's address."""
+        return max(1, ceil_log2(self.parameter_words))
+
+    @property
+    def count_width(self) -> int:
+        """Bits of one element of K^T V: an unsigned count of tokens."""
+        return self.tokens.bit_length()
+
+    @property
+    def element_width(self) -> int:
+        """Bits of one signed element of a row: a weight, or a count of K^T V."""
+        return max(self.weight_width, self.count_width + 1)
+
+    @property
+    def neuron_words(self) -> int:
+        """Words of `neuron_lanes` that make a tile of `lanes`."""
+        return self.lanes // self.neuron_lanes
+
+    @property
+    def membrane_words(self) -> int:
+        """Words of the membrane memory: `neuron_lanes` potentials each."""
+        return self.membrane_positions * self.neuron_words
+
+    @property
+    def membrane_width(self) -> int:
+        """Bits of a membrane address."""
+        return max(1, ceil_log2(self.membrane_words))
+
+    @property
+    def result_words(self) -> int:
+        """Words of `neuron_lanes` class sums."""
+        return -(-self.classes // self.neuron_lanes)

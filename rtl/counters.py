@@ -1,0 +1,56 @@
+"""Counts of what the core did: the source of the energy report."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+COUNTER_BITS = 32
+
+# name: largest increment a cycle needs this many bits
+COUNTERS = {
+    "cycles": 1,  # from the last pixel to the class sums
+    "array_cycles": 1,  # the array takes an event
+    "scan_wait_cycles": 1,  # the array has no event
+    "neuron_wait_cycles": 1,  # the array waits for the neurons to take its sums
+    "events": 1,  # rows applied: weights or K^T V
+    "sops_done": 16,  # accumulates: valid lanes of the columns that spike
+    "sops_gated": 16,  # accumulates gated off: valid lanes of the columns that do not spike beside one that does
+    "rows_offered": 8,  # rows of the words read from receptive fields
+    "kv_updates": 1,  # rows of K^T V written
+    "words_read": 1,  # spike words read by the scanner
+    "weight_rows_read": 1,
+    "membrane_reads": 1,  # words of `neuron_lanes` potentials
+    "membrane_writes": 1,
+    "spike_words": 1,  # written by neurons
+}
+
+
+class Counters(wiring.Component):
+    """One 32-bit counter for each of `COUNTERS`: ``count += increment`` in each cycle; `clear` goes first.
+
+    Members
+    -------
+    clear : In(1)
+    increments : In, a field a counter
+    counts : Out, a field a counter; lags one cycle
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "clear": In(1),
+                "increments": In(data.StructLayout(COUNTERS)),
+                "counts": Out(data.StructLayout({name: COUNTER_BITS for name in COUNTERS})),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        for name in COUNTERS:
+            count = Signal(COUNTER_BITS, name=name)
+            m.d.comb += self.counts[name].eq(count)
+            with m.If(self.clear):
+                m.d.sync += count.eq(0)
+            with m.Else():
+                m.d.sync += count.eq(count + self.increments[name])
+        return m

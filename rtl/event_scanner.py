@@ -1,0 +1,364 @@
+"""From work items to events: reads spike words, drops zero words, emits the set bits of the rest."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .config import CoreConfig
+from .layouts import DESCRIPTOR, Scan, coordinate, event, work_item
+
+FIFO_DEPTH = 4
+
+
+def _spike_group(config: CoreConfig) -> data.StructLayout:
+    """One word of channels of every column, with the first row that its bits select."""
+    return data.StructLayout(
+        {
+            "spikes": data.ArrayLayout(config.lanes, config.columns),
+            "values": config.lanes,
+            "row": config.row_width,
+            "tail": 1,
+            "kv": 1,
+            "clear": 1,
+            "double": 1,
+            "last": 1,
+            "keep": 1,
+        }
+    )
+
+
+class _WordFetcher(wiring.Component):
+    """Walks planes, taps, channel words and columns of an item: one slot, at most one read, a cycle.
+
+    Taps outside the image are not read and take one slot. Groups without a spike are dropped, unless they carry
+    a marker (`last`, `clear`, or `double` of sums that are not zero).
+    """
+
+    def __init__(self, *, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "layer": In(DESCRIPTOR),
+                "items": In(stream.Signature(work_item(config))),
+                "read_request": Out(1),
+                "read_address": Out(config.address_width),
+                "read_grant": In(1),
+                "read_data": In(config.lanes),
+                "groups": Out(stream.Signature(_spike_group(config))),
+                "room": In(1),
+                "rows_offered": Out(8),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, layer, item = self.config, self.layer, self.items.payload
+        columns = config.columns
+
+        # The slot at hand.
+        started = Signal()
+        value_slot = Signal()  # KV: the word of V comes first
+        double_slot = Signal()  # between planes
+        plane = Signal.like(layer.in_planes)
+        tap_y, tap_x = Signal.like(layer.kernel), Signal.like(layer.kernel)
+        word = Signal.like(layer.in_words)
+        column = Signal(range(columns + 1))
+        plane_pointer, row_pointer, tap_pointer, pointer = (
+            Signal(config.address_width, name=name)
+            for name in ("plane_pointer", "row_pointer", "tap_pointer", "pointer")
+        )
+        column_offset = Signal(config.address_width)
+        y, x, column_x = Signal(coordinate()), Signal(coordinate()), Signal(coordinate())
+        tap_row, row = Signal(config.row_width), Signal(config.row_width)
+
+        is_field, is_kv = item.scan == Scan.FIELD, item.scan == Scan.KV
+        x_here = (x + column_x)[: len(x)].as_signed()
+        y_inside = (y >= 0) & (y < layer.in_height)
+        x_inside = (x_here >= 0) & (x_here < layer.in_width)
+        inside = Signal()
+        dead = Signal()  # no column of the tap can be inside
+        m.d.comb += [
+            inside.eq(y_inside & x_inside & (column < item.columns)),
+            dead.eq(~y_inside | ((columns == 1) & ~x_inside)),
+        ]
+
+        # Which loops end with this slot.
+        channel_slot = Signal()
+        column_end, word_end, tap_end, field_end, item_end = (
+            Signal(name=name) for name in ("column_end", "word_end", "tap_end", "field_end", "item_end")
+        )
+        reads = Signal()
+        m.d.comb += [
+            channel_slot.eq(started & ~value_slot & ~double_slot & (is_field | is_kv)),
+            column_end.eq((is_field & dead) | is_kv | (column == columns - 1)),
+            word_end.eq(column_end & ((is_field & dead) | (word == layer.in_words - 1))),
+            tap_end.eq(word_end & (tap_x == layer.kernel - 1)),
+            field_end.eq(tap_end & (tap_y == layer.kernel - 1)),
+            item_end.eq(
+                started
+                & Mux(
+                    is_field,
+                    channel_slot & field_end & (plane == 0),
+                    ~is_kv | (channel_slot & word_end),
+                )
+            ),
+            reads.eq(started & ((is_field & channel_slot & inside) | is_kv)),
+            self.read_request.eq(reads & self.room),
+            self.read_address.eq(Mux(value_slot, item.value_pointer, pointer + column_offset)),
+        ]
+        go = Signal()
+        m.d.comb += [
+            go.eq(started & self.room & (~reads | self.read_grant)),
+            self.items.ready.eq(go & item_end),
+        ]
+
+        with m.If(self.items.valid & ~started):
+            m.d.sync += [
+                started.eq(1),
+                value_slot.eq(is_kv),
+                plane.eq(layer.in_planes - 1),
+                plane_pointer.eq(item.pointer),
+                row_pointer.eq(item.pointer),
+                tap_pointer.eq(item.pointer),
+                pointer.eq(item.pointer),
+                y.eq(item.y),
+                x.eq(item.x),
+                tap_row.eq(item.row),
+                row.eq(item.row),
+            ]
+        with m.If(go & item_end):
+            m.d.sync += [started.eq(0), word.eq(0), tap_x.eq(0), tap_y.eq(0)]
+            m.d.sync += [column.eq(0), column_offset.eq(0), column_x.eq(0)]
+        with m.Elif(go & value_slot):
+            m.d.sync += value_slot.eq(0)
+        with m.Elif(go & double_slot):
+            m.d.sync += double_slot.eq(0)
+        with m.Elif(go & channel_slot):
+            self._next_slot(
+                m,
+                ends=(column_end, word_end, tap_end, field_end),
+                counters=(column, word, tap_x, tap_y, plane),
+                pointers=(column_offset, pointer, tap_pointer, row_pointer, plane_pointer),
+                place=(column_x, x, y, row, tap_row, double_slot),
+            )
+        self._gather(m, go, channel_slot, value_slot, double_slot, column, column_end, row, reads, item_end, word)
+        return m
+
+    def _next_slot(self, m, *, ends, counters, pointers, place):
+        """Advance the innermost loop that has not ended, restart those inside it."""
+        layer, item = self.layer, self.items.payload
+        column_end, word_end, tap_end, field_end = ends
+        column, word, tap_x, tap_y, plane = counters
+        column_offset, pointer, tap_pointer, row_pointer, plane_pointer = pointers
+        column_x, x, y, row, tap_row, double_slot = place
+        channels = ((layer.in_words - 1) << ceil_log2(self.config.lanes)) + layer.in_tail
+
+        with m.If(column_end):
+            m.d.sync += [column.eq(0), column_offset.eq(0), column_x.eq(0)]
+        with m.Else():
+            m.d.sync += [
+                column.eq(column + 1),
+                column_offset.eq(column_offset + layer.in_position_stride),
+                column_x.eq(column_x + layer.stride),
+            ]
+        with m.If(column_end & ~word_end):
+            m.d.sync += [word.eq(word + 1), pointer.eq(pointer + 1), row.eq(row + self.config.lanes)]
+        with m.If(word_end):
+            m.d.sync += [word.eq(0), tap_row.eq(tap_row + channels), row.eq(tap_row + channels)]
+            with m.If(~tap_end):
+                following = tap_pointer + layer.in_position
+                m.d.sync += [tap_x.eq(tap_x + 1), x.eq(x + 1)]
+                m.d.sync += [tap_pointer.eq(following), pointer.eq(following)]
+        with m.If(tap_end & ~field_end):
+            following = row_pointer + layer.in_row
+            m.d.sync += [tap_x.eq(0), x.eq(item.x), tap_y.eq(tap_y + 1), y.eq(y + 1)]
+            m.d.sync += [row_pointer.eq(following), tap_pointer.eq(following), pointer.eq(following)]
+        with m.If(field_end):
+            following = plane_pointer - layer.in_plane
+            m.d.sync += [tap_x.eq(0), x.eq(item.x), tap_y.eq(0), y.eq(item.y), plane.eq(plane - 1)]
+            m.d.sync += [plane_pointer.eq(following), row_pointer.eq(following), tap_pointer.eq(following)]
+            m.d.sync += [pointer.eq(following), tap_row.eq(item.row), row.eq(item.row), double_slot.eq(1)]
+
+    def _gather(self, m, go, channel_slot, value_slot, double_slot, column, column_end, row, reads, item_end, word):
+        """The cycle after a slot its word is here: join the columns, keep what matters."""
+        config, layer, item = self.config, self.layer, self.items.payload
+        there = Signal(_spike_group(config))  # of the slot of the last cycle, without its spikes
+        valid, read, complete, value = (Signal(name=f"there_{n}") for n in ("valid", "read", "complete", "value"))
+        at_column = Signal.like(column)
+        last_word = word == layer.in_words - 1
+        offered = Signal(8)
+        any_inside = Signal()
+        with m.If(go & channel_slot):
+            m.d.sync += any_inside.eq(~column_end & (any_inside | reads))
+        m.d.comb += offered.eq(Mux(last_word, layer.in_tail, config.lanes))
+        is_field = item.scan == Scan.FIELD
+        m.d.comb += self.rows_offered.eq(
+            Mux(go & channel_slot & is_field & column_end & (any_inside | reads), offered, 0)
+        )
+        m.d.sync += valid.eq(go)
+        with m.If(go):
+            m.d.sync += [
+                read.eq(reads),
+                value.eq(value_slot),
+                complete.eq(~channel_slot | column_end),
+                at_column.eq(column),
+                there.row.eq(row),
+                there.tail.eq(item.tail),
+                there.kv.eq(item.scan == Scan.KV),
+                there.clear.eq(value_slot & item.clear),
+                there.double.eq(double_slot),
+                there.last.eq(item_end & (item.scan != Scan.KV)),
+                there.keep.eq(item.keep),
+            ]
+
+        here = Mux(read & ~value, self.read_data, 0)
+        gathered = [Signal(config.lanes, name=f"gathered_{c}") for c in range(config.columns)]
+        group = self.groups.payload
+        for c in range(config.columns):
+            m.d.comb += group.spikes[c].eq(
+                Mux(at_column == c, here, Mux(at_column > c, gathered[c], 0))
+            )
+            with m.If(valid & (at_column == c)):
+                m.d.sync += gathered[c].eq(here)
+        values = Signal(config.lanes)
+        with m.If(valid & value):
+            m.d.sync += values.eq(self.read_data)
+        dirty = Signal()  # the item has sent spikes
+        spikes = group.spikes.as_value().any()
+        with m.If(valid & complete):
+            m.d.sync += dirty.eq(~there.last & (dirty | spikes))
+        m.d.comb += [
+            group.values.eq(values),
+            *(group[key].eq(there[key]) for key in ("row", "tail", "kv", "clear", "last", "keep")),
+            group.double.eq(there.double),
+            self.groups.valid.eq(
+                valid & complete & (spikes | there.last | there.clear | (there.double & dirty))
+            ),
+        ]
+
+
+class _BitEmitter(wiring.Component):
+    """One event a cycle for the set bits of the union of a group's columns, lowest first; markers take one."""
+
+    def __init__(self, *, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "groups": In(stream.Signature(_spike_group(config))),
+                "events": Out(stream.Signature(event(config))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, out = self.config, self.events.payload
+        held = Signal(_spike_group(config))
+        holds = Signal()
+        left = Signal(config.lanes)  # bits of the union not yet sent
+
+        lowest = Signal(config.lanes)
+        rest = Signal(config.lanes)
+        m.d.comb += [rest.eq(left & (left - 1)), lowest.eq(left & ~(left - 1))]
+        free, done = Signal(), Signal()
+        m.d.comb += [
+            free.eq(~self.events.valid | self.events.ready),
+            done.eq(holds & free & ~rest.any()),
+            self.groups.ready.eq(~holds | done),
+        ]
+        with m.If(self.groups.ready):
+            m.d.sync += holds.eq(self.groups.valid)
+            m.d.sync += held.eq(self.groups.payload)
+            union = 0
+            for c in range(config.columns):
+                union = union | self.groups.payload.spikes[c]
+            m.d.sync += left.eq(union)
+        with m.Elif(free):
+            m.d.sync += left.eq(rest)
+
+        # The bit's number is added to the group's row after the register: two short paths, not a long one.
+        selected, row = Signal(config.lanes), Signal(config.row_width)
+        with m.If(free):
+            m.d.sync += [
+                self.events.valid.eq(holds),
+                selected.eq(lowest),
+                row.eq(held.row),
+                *(out.gates[c].eq((held.spikes[c] & lowest).any()) for c in range(config.columns)),
+                out.values.eq(held.values),
+                out.tail.eq(held.tail),
+                out.add.eq(left.any() & ~held.kv),
+                out.kv.eq(left.any() & held.kv),
+                out.double.eq(held.double),
+                out.clear.eq(held.clear),
+                out.last.eq(held.last & ~rest.any()),
+                out.keep.eq(held.keep),
+            ]
+        bits = ceil_log2(config.lanes)
+        number = Cat(
+            Cat(selected[i] for i in range(config.lanes) if i >> b & 1).any() for b in range(bits)
+        )
+        m.d.comb += out.row.eq(row + number)
+        return m
+
+
+class EventScanner(wiring.Component):
+    """Emits the events of one work item after another: what costs is spikes, not positions.
+
+    FIELD: for each plane, most significant first, tap, and channel word, the set bits of the word of each column
+    become events with row ``item.row + (tap * channels + channel)``; between planes a `double`. KV: the set bits of
+    the K words become `kv` events with the V word. NONE: nothing. The last event of FIELD and NONE has `last`.
+
+    One word read and one event a cycle, side by side; one cycle more an item.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    layer : In(layouts.DESCRIPTOR), constant while items come
+    items : In(stream of `layouts.work_item`)
+    read_request, read_address : Out; read_grant : In in the same cycle; read_data : In one cycle later
+    events : Out(stream of `layouts.event`)
+    rows_offered : Out, channels of the words of receptive fields read in this cycle
+    """
+
+    def __init__(self, *, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "layer": In(DESCRIPTOR),
+                "items": In(stream.Signature(work_item(config))),
+                "read_request": Out(1),
+                "read_address": Out(config.address_width),
+                "read_grant": In(1),
+                "read_data": In(config.lanes),
+                "events": Out(stream.Signature(event(config))),
+                "rows_offered": Out(8),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        layout = _spike_group(self.config)
+        m.submodules.fetcher = fetcher = _WordFetcher(config=self.config)
+        m.submodules.queue = queue = fifo.SyncFIFO(width=layout.size, depth=FIFO_DEPTH)
+        m.submodules.emitter = emitter = _BitEmitter(config=self.config)
+        wiring.connect(m, wiring.flipped(self.items), fetcher.items)
+        wiring.connect(m, emitter.events, wiring.flipped(self.events))
+        m.d.comb += [
+            fetcher.layer.eq(self.layer),
+            self.read_request.eq(fetcher.read_request),
+            self.read_address.eq(fetcher.read_address),
+            fetcher.read_grant.eq(self.read_grant),
+            fetcher.read_data.eq(self.read_data),
+            self.rows_offered.eq(fetcher.rows_offered),
+            # the group of the slot before is still on its way
+            fetcher.room.eq(queue.level < FIFO_DEPTH - 1),
+            queue.w_data.eq(fetcher.groups.payload),
+            queue.w_en.eq(fetcher.groups.valid),
+            emitter.groups.payload.eq(queue.r_data),
+            emitter.groups.valid.eq(queue.r_rdy),
+            queue.r_en.eq(emitter.groups.ready),
+        ]
+        return m

@@ -1,0 +1,1 @@
+"""Bridges from a board's pins to the core's host bus."""

@@ -1,0 +1,122 @@
+"""K^T V of one tile and step: rows that are activations instead of weights."""
+
+from amaranth.hdl import Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .config import CoreConfig
+from .layouts import event, row_event
+
+
+class KvStore(wiring.Component):
+    """Rows ``M[c][lane] = sum over tokens n of K[n, c] V[n, lane]``, where c and lane belong to one head.
+
+    A `kv` event adds its word of V to row c; an `add` event reads row c for the array, so that the spikes of Q
+    select rows of K^T V as the spikes of any layer select weights. A row that no spike of K touched since `clear`
+    is zero: its `add` events are dropped and cost no accumulate. Other events pass.
+
+    One event a cycle, but two cycles for a row that the event before has written. Rows lag one cycle.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    head_shift : In, log2 of the channels of a head, at most log2 of the lanes (larger heads: that)
+    events : In(stream of `layouts.event`)
+    rows : Out(stream of `layouts.row_event`)
+    updated : Out(1), a row is written in this cycle
+    dropped : Out(1), an `add` event of an untouched row is dropped in this cycle
+
+    Source
+    ------
+    Zhou et al., Spikformer (ICLR 2023), self-attention without softmax, reordered to Q (K^T V), which is exact in
+    integers.
+    """
+
+    def __init__(self, *, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "head_shift": In(range(ceil_log2(config.lanes) + 1)),
+                "events": In(stream.Signature(event(config))),
+                "rows": Out(stream.Signature(row_event(config))),
+                "updated": Out(1),
+                "dropped": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, incoming = self.config, self.events.payload
+        counts = data.ArrayLayout(unsigned(config.count_width), config.lanes)
+        m.submodules.memory = store = memory.Memory(
+            shape=counts, depth=config.kv_rows, init=[], attrs={"no_rw_check": 1}
+        )
+        write, read = store.write_port(), store.read_port()
+
+        row = Signal(range(config.kv_rows))
+        touched = Signal(config.kv_rows)
+        known = Signal()
+        m.d.comb += [row.eq(incoming.row), known.eq(touched.bit_select(row, 1) & ~incoming.clear)]
+
+        # One cycle after a kv event its row is written; the next event must not read that row in the same cycle.
+        updating = Signal()
+        update_row = Signal.like(row)
+        update_known = Signal()
+        update_values = Signal(config.lanes)
+        conflict = Signal()
+        uses_row = incoming.add | incoming.kv
+        m.d.comb += [
+            conflict.eq(updating & uses_row & (row == update_row)),
+            self.events.ready.eq((~self.rows.valid | self.rows.ready) & ~conflict),
+        ]
+        taken = Signal()
+        reads = Signal()
+        m.d.comb += [
+            taken.eq(self.events.valid & self.events.ready),
+            reads.eq(taken & known & uses_row),
+            read.addr.eq(row),
+            read.en.eq(reads),
+            self.dropped.eq(taken & incoming.add & ~known),
+        ]
+        with m.If(taken):
+            m.d.sync += touched.eq(
+                Mux(incoming.clear, 0, touched) | Mux(incoming.kv, Const(1, config.kv_rows) << row, 0)
+            )
+        m.d.sync += updating.eq(taken & incoming.kv)
+        with m.If(taken):
+            m.d.sync += [
+                update_row.eq(row),
+                update_known.eq(known),
+                update_values.eq(incoming.values & self.same_head(m, row)),
+            ]
+        m.d.comb += [self.updated.eq(updating), write.en.eq(updating), write.addr.eq(update_row)]
+        for lane in range(config.lanes):
+            old = Mux(update_known, read.data[lane], 0)
+            m.d.comb += write.data[lane].eq(old + update_values[lane])
+            m.d.comb += self.rows.payload.elements[lane].eq(read.data[lane])
+
+        passes = ~incoming.kv & (incoming.double | incoming.last | (incoming.add & known))
+        with m.If(taken):
+            m.d.sync += [
+                self.rows.valid.eq(passes),
+                self.rows.payload.gates.eq(Mux(incoming.add & known, incoming.gates, 0)),
+                self.rows.payload.tail.eq(incoming.tail),
+                self.rows.payload.double.eq(incoming.double),
+                self.rows.payload.last.eq(incoming.last),
+                self.rows.payload.keep.eq(incoming.keep),
+            ]
+        with m.Elif(self.rows.ready):
+            m.d.sync += self.rows.valid.eq(0)
+        return m
+
+    def same_head(self, m, row):
+        """Lanes whose channel has the head of channel `row`."""
+        mask = Signal(self.config.lanes)
+        for lane in range(self.config.lanes):
+            different = Signal(ceil_log2(self.config.lanes), name=f"different_{lane}")
+            m.d.comb += [different.eq(row ^ lane), mask[lane].eq((different >> self.head_shift) == 0)]
+        return mask

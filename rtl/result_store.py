@@ -1,0 +1,59 @@
+"""Class sums, kept until the next image."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .config import CoreConfig
+from .layouts import WORD_BITS, potentials
+
+
+class ResultStore(wiring.Component):
+    """Words of `neuron_lanes` class sums go in, one sum of 32 bits a class comes out a cycle after its address.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    write_enable, write_address, write_data : In(layouts.potentials)
+    read_address : In, a class; read_data : Out(32), sign-extended
+    """
+
+    def __init__(self, *, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "write_enable": In(1),
+                "write_address": In(max(1, ceil_log2(config.result_words))),
+                "write_data": In(potentials(config)),
+                "read_address": In(range(max(2, config.classes))),
+                "read_data": Out(WORD_BITS),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.memory = store = memory.Memory(
+            shape=potentials(config), depth=config.result_words, init=[], attrs={"no_rw_check": 1}
+        )
+        read, write = store.read_port(), store.write_port()
+        lane_bits = ceil_log2(config.neuron_lanes)
+        lane = Signal(max(1, lane_bits))
+        m.d.sync += lane.eq(self.read_address[:lane_bits])
+        sums = [read.data[i] for i in range(config.neuron_lanes)]
+        chosen = sums[0]
+        for i in range(1, config.neuron_lanes):
+            chosen = Mux(lane == i, sums[i], chosen)
+        m.d.comb += [
+            read.addr.eq(self.read_address >> lane_bits),
+            read.en.eq(1),
+            self.read_data.eq(chosen),
+            write.en.eq(self.write_enable),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+        ]
+        return m

@@ -1,0 +1,75 @@
+"""Weight rows in on-chip memory."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import CoreConfig
+from .layouts import WORD_BITS, event, row_event
+from .loadable_memory import LoadableMemory
+
+
+class WeightStore(wiring.Component):
+    """Block memory of weight rows: an event goes in, the event with its row comes out a cycle later.
+
+    One row a cycle. Any other source of rows (flash, external memory) has the same two streams.
+
+    Parameters
+    ----------
+    config : CoreConfig
+    init : sequence of int, rows packed with lane 0 in the low bits; at most `config.weight_rows`
+
+    Members
+    -------
+    events : In(stream of `layouts.event`); `kv` events never come here
+    rows : Out(stream of `layouts.row_event`)
+    write_enable, write_address, write_data : In, as of `LoadableMemory`; not while events come
+    fetched : Out(1), a row is read in this cycle
+    """
+
+    def __init__(self, *, config: CoreConfig, init=()):
+        self.config = config
+        self.memory = LoadableMemory(
+            width=config.lanes * config.weight_width, depth=config.weight_rows, init=init
+        )
+        super().__init__(
+            {
+                "events": In(stream.Signature(event(config))),
+                "rows": Out(stream.Signature(row_event(config))),
+                "write_enable": In(1),
+                "write_address": In(self.memory.write_address.shape()),
+                "write_data": In(WORD_BITS),
+                "fetched": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, incoming, store = self.config, self.events.payload, self.memory
+        m.submodules.memory = store
+        taken = Signal()
+        m.d.comb += [
+            store.write_enable.eq(self.write_enable),
+            store.write_address.eq(self.write_address),
+            store.write_data.eq(self.write_data),
+            self.events.ready.eq(~self.rows.valid | self.rows.ready),
+            taken.eq(self.events.valid & self.events.ready),
+            store.read_address.eq(incoming.row),
+            store.read_enable.eq(taken & incoming.add),
+            self.fetched.eq(store.read_enable),
+        ]
+        with m.If(taken):
+            m.d.sync += [
+                self.rows.valid.eq(1),
+                self.rows.payload.gates.eq(incoming.gates & incoming.add.replicate(config.columns)),
+                self.rows.payload.tail.eq(incoming.tail),
+                self.rows.payload.double.eq(incoming.double),
+                self.rows.payload.last.eq(incoming.last),
+                self.rows.payload.keep.eq(incoming.keep),
+            ]
+        with m.Elif(self.rows.ready):
+            m.d.sync += self.rows.valid.eq(0)
+        for lane in range(config.lanes):
+            weight = store.read_data.word_select(lane, config.weight_width).as_signed()
+            m.d.comb += self.rows.payload.elements[lane].eq(weight)
+        return m
