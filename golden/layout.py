@@ -1,6 +1,6 @@
 """The graph of a Spikformer as the layers of a `Network`: names, order and geometry, without weights.
 
-Quantisation and random networks fill in the tensors.
+Quantisation and random networks fill in the tensors. `NEURONS` are the two kinds of trained neurons in integers.
 """
 
 from __future__ import annotations
@@ -9,15 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spikeloom.golden.network import IMAGE
+from spikeloom.golden.network import IMAGE, Neuron
+
+
+NEURONS = {
+    "spikingjelly": Neuron(hard=True, strict=False, leak=True),
+    "dts": Neuron(hard=False, strict=True, leak=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """A layer to be: its name, the number of weights a channel sums, and the fields of `Layer` known so far."""
+    """A layer to be: its name and the fields of `Layer` known so far."""
 
     name: str
-    fan_in: int
     fields: dict[str, Any]
 
 
@@ -49,7 +54,7 @@ def sites(
     def add(name: str, group: str, inputs: tuple[str, ...], shape: tuple[int, int], **more: Any) -> str:
         fields = dict(name=name, group=group, inputs=inputs, channels_in=shape[0], channels_out=shape[1])
         fields |= dict(height_in=size[0], width_in=size[1], **more)
-        found.append(Site(name=name, fan_in=shape[0] * more.get("kernel", 1) ** 2, fields=fields))
+        found.append(Site(name=name, fields=fields))
         return name
 
     x, width_in = IMAGE, channels

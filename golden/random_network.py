@@ -10,14 +10,9 @@ import numpy as np
 import torch
 
 from spikeloom.golden.execute import LayerRunner
-from spikeloom.golden.layout import Site, sites
+from spikeloom.golden.layout import NEURONS, Site, sites
 from spikeloom.golden.network import IMAGE, Layer, Network, Neuron
 from spikeloom.golden.neurons import lif
-
-NEURONS = {
-    "spikingjelly": Neuron(hard=True, strict=False, leak=True),
-    "dts": Neuron(hard=False, strict=True, leak=True),
-}
 
 
 def random_images(network: Network, count: int, *, seed: int = 0) -> np.ndarray:

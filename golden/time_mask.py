@@ -76,11 +76,11 @@ class TimeMask(nn.Module):
     def __init__(self, *, steps: int, initial: int, floor: bool = True) -> None:
         super().__init__()
         self.floor = floor
-        self.parameters_tp = nn.Parameter(initial_parameters(steps, initial))
+        self.tp = nn.Parameter(initial_parameters(steps, initial))
 
     def mask(self) -> Tensor:
         """``TM`` (T,) of zeros and ones, differentiable (equations 5 and 6)."""
-        mask: Tensor = _Step.apply(scores(self.parameters_tp))
+        mask: Tensor = _Step.apply(scores(self.tp))
         if self.floor:
             first = torch.zeros_like(mask)
             first[0] = 1
@@ -100,7 +100,7 @@ class TimeMask(nn.Module):
     @torch.no_grad()
     def project_(self) -> None:
         """Clamp ``TP`` to the values that the method assumes, at least zero, so that masks stay prefixes."""
-        self.parameters_tp.clamp_(min=0)
+        self.tp.clamp_(min=0)
 
 
 def mask_loss(masks: Iterable[TimeMask]) -> Tensor:

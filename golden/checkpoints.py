@@ -1,0 +1,98 @@
+"""Checkpoints of trained models: one safetensors file, with everything about the training in its header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
+
+FORMAT = "spikeloom.checkpoint"
+VERSION = 1
+
+
+def shipped(name: str) -> Path:
+    """Path of a model that comes with the package: "digits". ValueError for another name."""
+    path = Path(str(resources.files("spikeloom.golden") / "models" / f"{name}.safetensors"))
+    if not path.is_file():
+        known = ", ".join(sorted(x.stem for x in path.parent.glob("*.safetensors")))
+        raise ValueError(f"no shipped model {name!r}; known: {known}")
+    return path
+
+
+def save(path: str | os.PathLike[str], model: Spikformer, **about: Any) -> None:
+    """Write the model's parameters and, as JSON, its configuration and what else is told ``about`` it.
+
+    Written aside, then renamed. Raises ValueError where a time mask is no prefix.
+    """
+    steps = model.time_steps()
+    header = {"config": asdict(model.config), "t_per_layer": steps, **about}
+    metadata = {"format": FORMAT, "version": str(VERSION), "checkpoint": json.dumps(header)}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(handle)
+    try:
+        tensors = {key: x.detach().contiguous() for key, x in model.state_dict().items()}
+        save_file(tensors, aside, metadata=metadata)
+        os.replace(aside, path)
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike[str]) -> tuple[Spikformer, dict[str, Any]]:
+    """The model, in evaluation mode, and the header's JSON: "config", "t_per_layer" and what `save` was told.
+
+    Raises FileNotFoundError; ValueError, in one line, for a file that is corrupt, of another format or version,
+    lacks a tensor, has one of the wrong shape, or holds a mask that is no prefix (with the layer's name).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such checkpoint: {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is corrupt or not a safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a SpikeLoom checkpoint; make one with `spikeloom train`")
+    if metadata.get("version") != str(VERSION):
+        raise ValueError(f"{path} has format version {metadata.get('version')}, this program reads {VERSION}")
+    try:
+        header = json.loads(metadata["checkpoint"])
+        model = Spikformer(SpikformerConfig(**header["config"]))
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not describe a model: {error}") from error
+    expected = model.state_dict()
+    for key, wanted in expected.items():
+        if key not in tensors:
+            raise ValueError(f"{path}: tensor {key!r} is missing")
+        if tensors[key].shape != wanted.shape:
+            raise ValueError(
+                f"{path}: tensor {key!r} must have shape {tuple(wanted.shape)}, not {tuple(tensors[key].shape)}"
+            )
+    unknown = sorted(set(tensors) - set(expected))
+    if unknown:
+        raise ValueError(f"{path}: unknown tensor {unknown[0]!r}")
+    model.load_state_dict(tensors)
+    model.eval()
+    try:
+        model.time_steps()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return model, header
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,376 @@
+"""From a trained Spikformer to the integer `Network`.
+
+Batch norm folds into weights and bias. The scale of a channel, the real value of one integer unit of its
+accumulator, folds into its threshold, so nothing is ever rescaled:
+
+    threshold = gain * V_th / scale        gain 2 for SpikingJelly's LIF, whose input decays: 2 H = V + X
+    bias      = round(folded bias / scale)
+    attention: scale 0.125, hence 8 = 2 * 0.5 / 0.125 for SpikingJelly's LIF
+
+"power-of-two" scales are 2^-k: all numbers of the network are dyadic, and the integer network equals the
+floating-point model with the quantised weights spike by spike. "free" scales are ``gain * V_th / n`` with an integer
+threshold n: closer to the trained weights at 4 bits, and still without a rounded threshold, but floating point
+cannot hold them exactly, so the integer network is the reference.
+
+The pixel scale 1/256 belongs to the first layer's scale. All classes of the readout share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spikeloom.golden.execute import execute
+from spikeloom.golden.layout import NEURONS, Site, sites
+from spikeloom.golden.network import IMAGE, Layer, Network
+from spikeloom.golden.spikformer import ATTENTION_SCALE, PIXEL_SCALE, Spikformer, SpikformerConfig, Stage
+from spikeloom.golden.widths import widths
+
+Scales = Literal["power-of-two", "free"]
+GAIN = {"spikingjelly": 2, "dts": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerReport:
+    """What quantisation did to a layer.
+
+    weight_bits, steps: of the layer. weight_low, weight_high: real range of the folded weights. clipped: share of
+    the weights outside the integer range, 0..1. error: root mean square of the rounding relative to that of
+    the weights. accumulator_bits, membrane_bits: proven worst-case widths. accuracy_lost: accuracy of the model
+    in floating point minus the one with this layer alone quantised, None where it was not measured or
+    the layer has no weights.
+    """
+
+    name: str
+    weight_bits: int
+    steps: int
+    weight_low: float | None
+    weight_high: float | None
+    clipped: float
+    error: float
+    accumulator_bits: int
+    membrane_bits: int
+    accuracy_lost: float | None
+
+
+def fold(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (O, I, k, k) and bias (O,) of a layer with its batch norm, float64."""
+    projection, norm = stage.projection, stage.norm
+    assert projection is not None and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert norm.running_mean is not None and norm.running_var is not None
+    mean, variance = norm.running_mean.double(), norm.running_var.double()
+    slope = norm.weight.detach().double() / torch.sqrt(variance + norm.eps)
+    weight = projection.weight.detach().double()
+    weight = weight.reshape(*weight.shape[:2], *(weight.shape[2:] or (1, 1)))
+    before = 0 if projection.bias is None else projection.bias.detach().double()
+    bias = (before - mean) * slope + norm.bias.detach().double()
+    return (weight * slope[:, None, None, None]).numpy(), bias.numpy()
+
+
+def quantize(
+    model: Spikformer,
+    *,
+    weight_bits: int | Mapping[str, int] = 8,
+    scales: Scales = "power-of-two",
+    name: str = "spikformer",
+    provenance: Mapping[str, Any] | None = None,
+    images: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> Network:
+    """The integer network of a trained model.
+
+    weight_bits: 8 or 4, of all layers or by layer name (8 where a name is missing). scales: see the module.
+    provenance: goes into the network, next to the configuration and the options of the quantisation.
+    images, labels: where given, the integer accuracy on them is measured and goes there too.
+    Raises ValueError for other options, for a mask that is no prefix, and for weights that no scale can hold.
+    """
+    config = model.config
+    if scales not in ("power-of-two", "free"):
+        raise ValueError(f"scales must be power-of-two or free, not {scales!r}")
+    stages = {stage.name: stage for stage in model.stages()}
+    steps = model.time_steps()
+    bits = _bits(weight_bits, [*stages, "head"])
+    layers = []
+    for site in _sites(config):
+        if site.name == "head":
+            layers.append(_readout(model, site, bits["head"]))
+        else:
+            layers.append(_layer(stages[site.name], site, config, bits[site.name], scales, steps[site.name]))
+    options = {"weight_bits": bits, "scales": scales}
+    network = Network(
+        name=name,
+        steps=config.steps,
+        channels=config.channels,
+        height=config.height,
+        width=config.width,
+        layers=tuple(layers),
+        pixel_scale=PIXEL_SCALE,
+        provenance={**(provenance or {}), "config": asdict(config), "quantization": options},
+    ).with_steps({})
+    if images is not None and labels is not None:
+        measured = {"accuracy_integer": execute(network, images).accuracy(labels), "images": len(images)}
+        network = replace(network, provenance={**network.provenance, **measured})
+    return network
+
+
+def report(
+    model: Spikformer,
+    network: Network,
+    *,
+    images: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[LayerReport]:
+    """What quantisation did, layer by layer.
+
+    images, labels: where given, the accuracy lost when only that layer is quantised is measured on them.
+    progress: called with the layers done and their number.
+    """
+    proven = widths(network)
+    whole = _accuracy(FoldedSpikformer(model), images, labels)
+    stages = {stage.name: stage for stage in model.stages()}
+    rows = []
+    for layer in network.layers:
+        row = LayerReport(
+            name=layer.name,
+            weight_bits=layer.weight_bits,
+            steps=layer.steps,
+            weight_low=None,
+            weight_high=None,
+            clipped=0.0,
+            error=0.0,
+            accumulator_bits=proven[layer.name].accumulator,
+            membrane_bits=proven[layer.name].membrane,
+            accuracy_lost=None,
+        )
+        if layer.weight is not None:
+            real = _head(model)[0] if layer.kind == "readout" else fold(stages[layer.name])[0]
+            unit = weight_scale(layer)[:, None, None, None]
+            top = (1 << layer.weight_bits - 1) - 1
+            wanted = np.rint(real / unit)
+            lost = None
+            if whole is not None:
+                alone = FoldedSpikformer(model, network, only=layer.name)
+                part = _accuracy(alone, images, labels)
+                lost = None if part is None else whole - part
+            row = replace(
+                row,
+                weight_low=float(real.min()),
+                weight_high=float(real.max()),
+                clipped=float(((wanted > top) | (wanted < -top - 1)).mean()),
+                error=float(np.sqrt(((layer.weight * unit - real) ** 2).sum() / (real**2).sum())),
+                accuracy_lost=lost,
+            )
+        rows.append(row)
+        if progress is not None:
+            progress(len(rows), len(network.layers))
+    return rows
+
+
+def weight_scale(layer: Layer) -> np.ndarray:
+    """Real value of one integer unit of each channel's weights, float64 (O,): the pixels have a scale of their own."""
+    return layer.scale / PIXEL_SCALE if layer.direct else layer.scale
+
+
+class _ChannelBias(nn.Module):
+    """Stands in for a folded batch norm: adds one number a channel to (B, C, ...)."""
+
+    def __init__(self, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert isinstance(self.bias, Tensor)
+        return x + self.bias.view(-1, *(1,) * (x.dim() - 2))
+
+
+class FoldedSpikformer(Spikformer):
+    """A Spikformer in evaluation whose batch norms are folded, in floating point.
+
+    network: where given, its quantised weights, biases and thresholds take the place of the model's, in the layer
+    called ``only`` or in all.
+    """
+
+    def __init__(
+        self,
+        model: Spikformer,
+        network: Network | None = None,
+        *,
+        only: str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(replace(model.config, bias=False))
+        self.load_state_dict(model.state_dict(), strict=False)
+        self.to(torch.float64)
+        gain = GAIN[model.config.neuron]
+        originals = {stage.name: stage for stage in model.stages()}
+        for stage in self.stages():
+            layer = None if network is None or only not in (None, stage.name) else network.layer(stage.name)
+            if layer is not None and stage.projection is None:
+                self._set_threshold(stage, layer, gain)
+            if stage.projection is None:
+                continue
+            weight, bias = fold(originals[stage.name])
+            if layer is not None and layer.weight is not None:
+                weight = layer.weight * weight_scale(layer)[:, None, None, None]
+                bias = layer.bias * layer.scale
+                self._set_threshold(stage, layer, gain)
+            stage.projection.weight.data = torch.from_numpy(weight).reshape(stage.projection.weight.shape)
+            assert stage.norm_name is not None
+            setattr(stage.owner, stage.norm_name, _ChannelBias(torch.from_numpy(bias)))
+        if network is not None and only in (None, "head"):
+            layer = network.layers[-1]
+            assert layer.weight is not None
+            self.head.weight.data = torch.from_numpy(layer.weight[:, :, 0, 0] * layer.scale[:, None])
+            count = layer.positions * network.steps
+            self.head.bias.data = torch.from_numpy(layer.bias * layer.scale / count)
+        self.to(dtype).eval()
+
+    @staticmethod
+    def _set_threshold(stage: Stage, layer: Layer, gain: int) -> None:
+        """All channels have one real threshold; the integer ones differ by the scale alone."""
+        real = layer.threshold * layer.scale / gain
+        if not np.allclose(real, real[0], rtol=1e-12):
+            raise ValueError(f"layer {layer.name!r}: its channels have different real thresholds")
+        stage.neurons.threshold = float(real[0])
+
+
+class QuantizedSpikformer(FoldedSpikformer):
+    """The floating-point model that holds a network's quantised weights, biases, thresholds and time steps.
+
+    With power-of-two scales the integer executor equals it spike by spike. In float64 always; in float32 (the
+    default) while the potentials and the fraction bits of their halvings fit its 24 bits.
+    """
+
+    def __init__(self, network: Network, *, dtype: torch.dtype = torch.float32) -> None:
+        if "config" not in network.provenance:
+            raise ValueError(f"network {network.name!r} was not made from a Spikformer")
+        config = replace(SpikformerConfig(**network.provenance["config"]), dynamic=False, bias=False)
+        super().__init__(Spikformer(config), network, dtype=dtype)
+        for stage in self.stages():
+            stage.neurons.time_steps = network.layer(stage.name).steps
+
+
+def _bits(weight_bits: int | Mapping[str, int], names: list[str]) -> dict[str, int]:
+    if isinstance(weight_bits, int):
+        weight_bits = dict.fromkeys(names, weight_bits)
+    unknown = sorted(set(weight_bits) - set(names))
+    if unknown:
+        raise ValueError(f"unknown layer {unknown[0]!r}; the layers are {', '.join(names)}")
+    found = {name: weight_bits.get(name, 8) for name in names}
+    for name, bits in found.items():
+        if bits not in (4, 8):
+            raise ValueError(f"weight_bits must be 4 or 8, not {bits!r} (layer {name!r})")
+    return found
+
+
+def _sites(config: SpikformerConfig) -> list[Site]:
+    return sites(
+        channels=config.channels,
+        height=config.height,
+        width=config.width,
+        stem=config.stem,
+        pools=config.pools,
+        depth=config.depth,
+        heads=config.heads,
+        hidden=config.hidden,
+        classes=config.classes,
+    )
+
+
+def _layer(stage: Stage, site: Site, config: SpikformerConfig, bits: int, scales: Scales, steps: int) -> Layer:
+    gain, v_th = GAIN[config.neuron], stage.neurons.threshold
+    fields = dict(site.fields, steps=steps, neuron=NEURONS[config.neuron], weight_bits=bits)
+    channels = site.fields["channels_out"]
+    if stage.projection is None:
+        return Layer(
+            **fields,
+            bias=np.zeros(channels, np.int64),
+            threshold=_integer_threshold(site.name, np.full(channels, gain * v_th / ATTENTION_SCALE)),
+            scale=np.full(channels, ATTENTION_SCALE),
+        )
+    weight, bias = fold(stage)
+    pixel = PIXEL_SCALE if site.fields["inputs"][0] == IMAGE else 1.0
+    unit = _best_scale(site.name, weight, bits, gain * v_th / pixel, gain * v_th * 2.0**-16, scales)
+    scale = unit * pixel
+    return Layer(
+        **fields,
+        weight=_round(weight, unit, bits),
+        bias=np.rint(bias / scale).astype(np.int64),
+        threshold=_integer_threshold(site.name, gain * v_th / scale),
+        scale=scale,
+    )
+
+
+def _readout(model: Spikformer, site: Site, bits: int) -> Layer:
+    weight, bias = _head(model)
+    count = site.fields["height_in"] * site.fields["width_in"] * model.config.steps
+    top = (1 << bits - 1) - 1
+    largest = max(float(abs(weight).max()), 2.0**-100)
+    scale = np.full(len(weight), 2.0 ** np.ceil(np.log2(largest / top)))
+    return Layer(
+        **site.fields,
+        steps=model.config.steps,
+        weight_bits=bits,
+        weight=_round(weight, scale, bits),
+        bias=np.rint(bias * count / scale).astype(np.int64),
+        threshold=np.zeros(len(weight), np.int64),
+        scale=scale,
+    )
+
+
+def _head(model: Spikformer) -> tuple[np.ndarray, np.ndarray]:
+    weight = model.head.weight.detach().double().numpy()[:, :, None, None]
+    return weight, model.head.bias.detach().double().numpy()
+
+
+def _integer_threshold(name: str, real: np.ndarray) -> np.ndarray:
+    threshold = np.rint(real)
+    if not np.allclose(threshold, real, rtol=1e-9):
+        raise ValueError(f"layer {name!r}: threshold {real.ravel()[0]} is no multiple of its scale")
+    return threshold.astype(np.int64)
+
+
+def _round(weight: np.ndarray, unit: np.ndarray, bits: int) -> np.ndarray:
+    top = (1 << bits - 1) - 1
+    return np.clip(np.rint(weight / unit[:, None, None, None]), -top - 1, top).astype(np.int8)
+
+
+def _best_scale(
+    name: str, weight: np.ndarray, bits: int, threshold: float, resolution: float, scales: Scales
+) -> np.ndarray:
+    """The scale of each channel's weights, (O,): of those with an integer threshold, the least squared error.
+
+    threshold: the real one, in units of the weights; clipping a few large weights may pay. resolution: the least
+    scale before clipping, for channels whose weights are next to nothing.
+    """
+    top = (1 << bits - 1) - 1
+    largest = abs(weight).reshape(len(weight), -1).max(1)
+    unclipped = np.maximum(largest / top, resolution)
+    best = np.full(len(weight), np.inf)
+    chosen = np.zeros(len(weight))
+    for shrink in np.linspace(1, 0.4, 13) if scales == "free" else (1.0, 0.5):
+        if scales == "free":
+            unit = threshold / np.maximum(np.floor(threshold / (unclipped * shrink)), 1)
+        else:
+            unit = 2.0 ** np.ceil(np.log2(unclipped)) * shrink
+            unit = np.minimum(unit, threshold)
+        error = ((_round(weight, unit, bits) * unit[:, None, None, None] - weight) ** 2).sum((1, 2, 3))
+        better = error < best
+        best, chosen = np.where(better, error, best), np.where(better, unit, chosen)
+    if not np.isfinite(best).all():
+        raise ValueError(f"layer {name!r}: channel {int(np.argmin(np.isfinite(best)))} has weights that are not finite")
+    return chosen
+
+
+def _accuracy(model: Spikformer, images: np.ndarray | None, labels: np.ndarray | None) -> float | None:
+    if images is None or labels is None:
+        return None
+    with torch.no_grad():
+        parts = [model(part).argmax(1) for part in torch.from_numpy(images).split(180)]
+    return float((torch.cat(parts).numpy() == labels).mean())

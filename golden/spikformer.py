@@ -1,0 +1,328 @@
+"""Spikformer in plain PyTorch: the official architecture, with a choice of neuron and dynamic time steps.
+
+Source: Zhou et al., *Spikformer* (ICLR 2023), github ZK-Zhou/spikformer, CIFAR variant; parameters carry the
+names of its state dict, without the LayerNorms that it creates and never uses. Departures: pixels are scaled
+by 1/256 and not normalised, so that zero padding is exact and every scale is a power of two; linear layers
+have no bias by default (batch norm follows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spikeloom.golden.neurons import dts_lif, spikingjelly_lif
+from spikeloom.golden.time_mask import TimeMask
+
+PIXEL_SCALE = 1 / 256
+ATTENTION_SCALE = 0.125
+STAGES = 4  # convolutions of the embedding, before the position embedding
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpikformerConfig:
+    """Shape and neurons of a Spikformer.
+
+    channels, height, width: of the 8-bit image. classes: of the readout. dim: channels of a token, a multiple
+    of 8 and of heads. depth: blocks. heads: of the attention. mlp_ratio: hidden channels of the MLP over dim.
+    steps: ``T_max``. pools: which of the four embedding stages max-pool their spikes (3x3, stride 2).
+    neuron: "spikingjelly" (tau 2, input decay, hard reset, >=) or "dts" (leak 1/2, soft reset, >).
+    threshold, attention_threshold: of all neurons and of those behind the attention.
+    bias: linear layers have biases, as in the official CIFAR code. dynamic: trained time masks.
+    initial_steps: their ones at the start. floor: no layer falls below one step.
+    """
+
+    channels: int = 1
+    height: int = 8
+    width: int = 8
+    classes: int = 10
+    dim: int = 64
+    depth: int = 1
+    heads: int = 4
+    mlp_ratio: int = 4
+    steps: int = 4
+    pools: tuple[bool, bool, bool, bool] = (False, False, False, True)
+    neuron: Literal["spikingjelly", "dts"] = "spikingjelly"
+    threshold: float = 1.0
+    attention_threshold: float = 0.5
+    bias: bool = False
+    dynamic: bool = False
+    initial_steps: int = 2
+    floor: bool = True
+
+    def __post_init__(self) -> None:
+        for key in ("channels", "height", "width", "classes", "dim", "depth", "heads", "mlp_ratio", "steps"):
+            value = getattr(self, key)
+            if not isinstance(value, int) or value < (0 if key == "depth" else 1):
+                raise ValueError(f"{key} must be a positive integer, not {value!r}")
+        if self.dim % 8:
+            raise ValueError(f"dim must be a multiple of 8, not {self.dim!r}")
+        if self.dim % self.heads:
+            raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim!r}")
+        object.__setattr__(self, "pools", tuple(bool(x) for x in self.pools))
+        if len(self.pools) != STAGES:
+            raise ValueError(f"pools must have {STAGES} flags, not {len(self.pools)}")
+        if self.neuron not in ("spikingjelly", "dts"):
+            raise ValueError(f"neuron must be spikingjelly or dts, not {self.neuron!r}")
+        if not 0 <= self.initial_steps <= self.steps:
+            raise ValueError(f"initial_steps must be in 0..{self.steps}, not {self.initial_steps!r}")
+
+    @property
+    def stem(self) -> tuple[int, int, int, int]:
+        """Channels of the four embedding stages."""
+        return (self.dim // 8, self.dim // 4, self.dim // 2, self.dim)
+
+    @property
+    def hidden(self) -> int:
+        """Channels between fc1 and fc2."""
+        return self.dim * self.mlp_ratio
+
+
+class SpikingLayer(nn.Module):
+    """The neurons of one layer: spikes (T, B, C, ...) of currents, masked by the trained or the fixed steps."""
+
+    def __init__(self, config: SpikformerConfig, *, threshold: float | None = None) -> None:
+        super().__init__()
+        self.neuron = config.neuron
+        self.threshold = config.threshold if threshold is None else threshold
+        self.time_steps = config.steps
+        self.time_mask = None
+        if config.dynamic:
+            self.time_mask = TimeMask(steps=config.steps, initial=config.initial_steps, floor=config.floor)
+
+    @property
+    def steps(self) -> int:
+        """``T_l``. ValueError where the mask is no prefix."""
+        return self.time_steps if self.time_mask is None else self.time_mask.steps
+
+    def forward(self, currents: Tensor) -> Tensor:
+        fire = spikingjelly_lif if self.neuron == "spikingjelly" else dts_lif
+        spikes = fire(currents, threshold=self.threshold)
+        if self.time_mask is not None:
+            return self.time_mask(spikes)  # type: ignore[no-any-return]
+        if self.time_steps < len(spikes):
+            spikes = torch.cat([spikes[: self.time_steps], torch.zeros_like(spikes[self.time_steps :])])
+        return spikes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A spiking layer by its name in the `Network`, with the modules that make it.
+
+    projection, norm: None for attention. prefix: of its parameters' names, as in "patch_embed.proj_" + "conv".
+    """
+
+    name: str
+    group: str
+    owner: nn.Module
+    projection_name: str | None
+    norm_name: str | None
+    neurons: SpikingLayer
+
+    @property
+    def projection(self) -> nn.Conv2d | nn.Linear | None:
+        return getattr(self.owner, self.projection_name) if self.projection_name else None
+
+    @property
+    def norm(self) -> nn.Module | None:
+        return getattr(self.owner, self.norm_name) if self.norm_name else None
+
+
+def _project(projection: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """A convolution and its batch norm, which know no time, on (T, B, C, H, W)."""
+    return norm(projection(x.flatten(0, 1))).unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
+
+
+class PatchEmbed(nn.Module):
+    """Image to tokens: four convolutions and a convolutional position embedding, each with neurons."""
+
+    def __init__(self, config: SpikformerConfig) -> None:
+        super().__init__()
+        self.steps, self.pools = config.steps, config.pools
+        before = config.channels
+        for i, after in enumerate(config.stem):
+            suffix = str(i) if i else ""
+            self.add_module(f"proj_conv{suffix}", nn.Conv2d(before, after, 3, padding=1, bias=False))
+            self.add_module(f"proj_bn{suffix}", nn.BatchNorm2d(after))
+            self.add_module(f"proj_lif{suffix}", SpikingLayer(config))
+            before = after
+        self.rpe_conv = nn.Conv2d(before, before, 3, padding=1, bias=False)
+        self.rpe_bn = nn.BatchNorm2d(before)
+        self.rpe_lif = SpikingLayer(config)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scaled images (B, C, H, W) to token maps (T, B, dim, h, w)."""
+        # The image is the same at every step: convolve it once.
+        x = self.proj_bn(self.proj_conv(images)).expand(self.steps, -1, -1, -1, -1)
+        for i, pool in enumerate(self.pools):
+            suffix = str(i) if i else ""
+            if i:
+                x = _project(getattr(self, f"proj_conv{suffix}"), getattr(self, f"proj_bn{suffix}"), x)
+            x = getattr(self, f"proj_lif{suffix}")(x)
+            if pool:
+                x = F.max_pool2d(x.flatten(0, 1), 3, 2, 1).unflatten(0, x.shape[:2])
+        return x + self.rpe_lif(_project(self.rpe_conv, self.rpe_bn, x))
+
+    def stages(self) -> Iterator[Stage]:
+        for i in range(STAGES):
+            yield _stage(f"sps.{i}", "sps", self, "proj", str(i) if i else "", "conv")
+        yield _stage("rpe", "sps", self, "rpe", "", "conv")
+
+
+def _stage(name: str, group: str, owner: nn.Module, part: str, suffix: str, kind: str) -> Stage:
+    return Stage(
+        name=name,
+        group=group,
+        owner=owner,
+        projection_name=f"{part}_{kind}{suffix}",
+        norm_name=f"{part}_bn{suffix}",
+        neurons=getattr(owner, f"{part}_lif{suffix}"),
+    )
+
+
+class _TokenLayers(nn.Module):
+    """Linear layers over tokens, called by the first part of their names, with batch norm and neurons."""
+
+    def add(self, part: str, before: int, after: int, config: SpikformerConfig) -> None:
+        self.add_module(f"{part}_linear", nn.Linear(before, after, bias=config.bias))
+        self.add_module(f"{part}_bn", nn.BatchNorm1d(after))
+        self.add_module(f"{part}_lif", SpikingLayer(config))
+
+    def spikes(self, part: str, x: Tensor) -> Tensor:
+        """(T, B, C, N) to (T, B, C', N)."""
+        linear: nn.Linear = getattr(self, f"{part}_linear")
+        y = linear.weight @ x.flatten(0, 1)  # (T B, C', N)
+        if linear.bias is not None:
+            y = y + linear.bias[:, None]
+        y = getattr(self, f"{part}_bn")(y)
+        return getattr(self, f"{part}_lif")(y.unflatten(0, x.shape[:2]))  # type: ignore[no-any-return]
+
+
+class Attention(_TokenLayers):
+    """Spiking self-attention: ``Q K^T V`` without softmax, scaled by 0.125, then neurons."""
+
+    def __init__(self, config: SpikformerConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        for part in ("q", "k", "v", "proj"):
+            self.add(part, config.dim, config.dim, config)
+        self.attn_lif = SpikingLayer(config, threshold=config.attention_threshold)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, B, C, N) to spikes of the same shape."""
+        q, k, v = (self.spikes(part, x).unflatten(2, (self.heads, -1)) for part in "qkv")  # (T, B, heads, d, N)
+        kv = k @ v.transpose(-1, -2)  # (T, B, heads, d of k, d of v)
+        mixed = kv.transpose(-1, -2) @ q * ATTENTION_SCALE  # (T, B, heads, d, N)
+        return self.spikes("proj", self.attn_lif(mixed.flatten(2, 3)))
+
+    def stages(self, block: str) -> Iterator[Stage]:
+        for part in "qkv":
+            yield _stage(f"{block}.{part}", "qkv", self, part, "", "linear")
+        yield Stage(
+            name=f"{block}.attn",
+            group="attn",
+            owner=self,
+            projection_name=None,
+            norm_name=None,
+            neurons=self.attn_lif,
+        )
+        yield _stage(f"{block}.proj", "attn", self, "proj", "", "linear")
+
+
+class MLP(_TokenLayers):
+    """Two linear layers with neurons."""
+
+    def __init__(self, config: SpikformerConfig) -> None:
+        super().__init__()
+        self.add("fc1", config.dim, config.hidden, config)
+        self.add("fc2", config.hidden, config.dim, config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, B, C, N) to spikes of the same shape."""
+        return self.spikes("fc2", self.spikes("fc1", x))
+
+    def stages(self, block: str) -> Iterator[Stage]:
+        for part in ("fc1", "fc2"):
+            yield _stage(f"{block}.{part}", "mlp", self, part, "", "linear")
+
+
+class Block(nn.Module):
+    """Attention and MLP, each added to its input: small integers, not spikes."""
+
+    def __init__(self, config: SpikformerConfig) -> None:
+        super().__init__()
+        self.attn = Attention(config)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(x)
+        return x + self.mlp(x)  # type: ignore[no-any-return]
+
+
+class Spikformer(nn.Module):
+    """uint8 images (B, C, H, W) to class scores (B, classes): the head of the mean over tokens and ``T_max``."""
+
+    def __init__(self, config: SpikformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embed = PatchEmbed(config)
+        self.block = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.head = nn.Linear(config.dim, config.classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.patch_embed(images.to(self.head.weight.dtype) * PIXEL_SCALE)
+        x = x.flatten(3)  # (T, B, C, N)
+        for block in self.block:
+            x = block(x)
+        return self.head(x.mean(dim=(0, 3)))  # type: ignore[no-any-return]
+
+    def stages(self) -> list[Stage]:
+        """The spiking layers in execution order, by their names in the integer network."""
+        found = list(self.patch_embed.stages())
+        for i, block in enumerate(self.block):
+            assert isinstance(block, Block)
+            found += [*block.attn.stages(f"block.{i}"), *block.mlp.stages(f"block.{i}")]
+        return found
+
+    def time_steps(self) -> dict[str, int]:
+        """``T_l`` of each spiking layer. ValueError with the layer's name where a mask is no prefix."""
+        found = {}
+        for stage in self.stages():
+            try:
+                found[stage.name] = stage.neurons.steps
+            except ValueError as error:
+                raise ValueError(f"layer {stage.name!r}: {error}") from None
+        return found
+
+    def masks(self, groups: tuple[str, ...]) -> list[TimeMask]:
+        """The trained masks of the layers in the given groups of the mask loss."""
+        stages = [x for x in self.stages() if x.group in groups]
+        return [x.neurons.time_mask for x in stages if x.neurons.time_mask is not None]
+
+
+@torch.no_grad()
+def record_spikes(model: Spikformer, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Class scores and each layer's spikes (T, B, C, H, W), before pooling and residual."""
+    found: dict[str, Tensor] = {}
+    handles = []
+    for stage in model.stages():
+
+        def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], spikes: Tensor, name: str = stage.name) -> None:
+            found[name] = spikes
+
+        handles.append(stage.neurons.register_forward_hook(keep))
+    try:
+        scores = model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    height, width = found["rpe"].shape[3:]
+    for name, x in found.items():
+        if x.dim() == 4:  # tokens
+            found[name] = x.unflatten(3, (height, width))
+    return scores, found
