@@ -1,1 +1,1 @@
-""""""
+"""The generator: Network -> memory map -> Program -> Verilog -> bitstream, with estimates and reports."""

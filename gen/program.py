@@ -1,0 +1,235 @@
+"""The Program: descriptors, parameters and weight rows, packed for the core's memories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from amaranth.lib import enum
+
+from spikeloom.gen.errors import CompileError
+from spikeloom.gen.memory_map import MemoryMap, Placement
+from spikeloom.golden.network import IMAGE, PIXEL_BITS, Layer, Network
+from spikeloom.rtl.config import CoreConfig
+from spikeloom.rtl.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind, Write, parameters
+
+KINDS = {"accumulate": Kind.ACCUMULATE, "attention": Kind.ATTENTION, "readout": Kind.READOUT}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """Contents of the core's three Program memories, as unsigned integers.
+
+    descriptors: fields of `layouts.DESCRIPTOR`, one dict a layer, with the image's and the end's.
+    words: 32-bit words of the packed descriptors. parameters: one a word of `neuron_lanes` neurons.
+    weights: one a row of `lanes` weights.
+    """
+
+    descriptors: tuple[dict[str, Any], ...]
+    words: tuple[int, ...]
+    parameters: tuple[int, ...]
+    weights: tuple[int, ...]
+
+
+def make_program(network: Network, config: CoreConfig, memory: MemoryMap) -> Program:
+    """Descriptors in execution order, with the addresses of their weights and parameters."""
+    descriptors = [_image(network, memory)]
+    parameter_words: list[int] = []
+    weight_rows: list[int] = []
+    for index, layer in enumerate(network.layers):
+        rows = _weight_rows(layer, config)
+        descriptors.append(
+            _descriptor(
+                network,
+                config,
+                memory,
+                index=index,
+                weight_base=len(weight_rows) if rows else 0,
+                parameter_base=len(parameter_words),
+            )
+        )
+        weight_rows += rows
+        parameter_words += _parameter_words(layer, config)
+    descriptors.append({"kind": Kind.END})
+    return Program(
+        descriptors=tuple(descriptors),
+        words=tuple(word for d in descriptors for word in pack_descriptor(d)),
+        parameters=tuple(parameter_words),
+        weights=tuple(weight_rows),
+    )
+
+
+def pack_descriptor(fields: dict[str, Any]) -> list[int]:
+    """A descriptor's 32-bit words, the low one first. CompileError for a value that its field cannot hold."""
+    for name, value in fields.items():
+        width = DESCRIPTOR[name].width
+        number = value.value if isinstance(value, enum.Enum) else int(value)
+        if not 0 <= number < 1 << width:
+            raise CompileError(f"descriptor field {name} holds 0..{(1 << width) - 1}, not {number}")
+    bits = DESCRIPTOR.const(fields).as_bits()
+    return [bits >> WORD_BITS * i & (1 << WORD_BITS) - 1 for i in range(DESCRIPTOR_WORDS)]
+
+
+def _image(network: Network, memory: MemoryMap) -> dict[str, Any]:
+    place = memory.placements[IMAGE]
+    return {
+        "kind": Kind.IMAGE,
+        "positions": network.height * network.width,
+        "tile_tail": network.channels,
+        "out_base": place.base,
+        "out_plane": place.plane,
+    }
+
+
+def _descriptor(
+    network: Network,
+    config: CoreConfig,
+    memory: MemoryMap,
+    *,
+    index: int,
+    weight_base: int,
+    parameter_base: int,
+) -> dict[str, Any]:
+    layer = network.layers[index]
+    tiles = -(-layer.channels_out // config.lanes)
+    readout = layer.kind == "readout"
+    return {
+        "kind": KINDS[layer.kind],
+        "index": index,
+        "direct": layer.direct,
+        "steps": layer.steps,
+        "steps_in": producer_steps(network, layer),
+        "steps_run": stored_steps(network, layer, memory),
+        "kernel": layer.kernel,
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "width": layer.width_conv,
+        "height": layer.height_conv,
+        "positions": layer.positions,
+        "tiles": tiles,
+        "tile_tail": layer.channels_out - (tiles - 1) * config.lanes,
+        "weight_base": weight_base,
+        "tile_rows": 0 if layer.weight is None else layer.kernel**2 * layer.channels_in,
+        "parameter_base": parameter_base,
+        "hard": readout or layer.neuron.hard,
+        "strict": not readout and layer.neuron.strict,
+        "leak": not readout and layer.neuron.leak,
+        **_input_fields(network, layer, config, memory),
+        **({} if readout else _output_fields(network, layer, memory)),
+    }
+
+
+def producer_steps(network: Network, layer: Layer) -> int:
+    """Steps in which the inputs can hold spikes; the image is there at every step."""
+    if layer.direct:
+        return network.steps
+    tensors = network.tensors()
+    return min(tensors[name].steps for name in layer.inputs)
+
+
+def stored_steps(network: Network, layer: Layer, memory: MemoryMap) -> int:
+    """Steps that run: ``T_l``, and more where the residual's later steps must be copied to a new place or gain a
+    plane."""
+    tensors = network.tensors()
+    if layer.residual is None:
+        return layer.steps
+    other, own = tensors[layer.residual], tensors[layer.name]
+    if layer.name in memory.in_place and other.planes == own.planes:
+        return layer.steps
+    return max(layer.steps, other.steps)
+
+
+def _input_fields(
+    network: Network, layer: Layer, config: CoreConfig, memory: MemoryMap
+) -> dict[str, Any]:
+    place = memory.placements[layer.inputs[0]]
+    info = network.tensors()[layer.inputs[0]]
+    words, tail = place.words, info.channels - (place.words - 1) * config.lanes
+    fields: dict[str, Any] = {}
+    if layer.kind == "attention":
+        per_head = layer.channels_in // layer.heads
+        words = max(1, per_head // config.lanes)
+        tail = min(config.lanes, layer.channels_in)
+        fields = {
+            "k_base": memory.placements[layer.inputs[1]].base,
+            "v_base": memory.placements[layer.inputs[2]].base,
+            "head_shift": (min(per_head, config.lanes) - 1).bit_length(),
+        }
+    corner = layer.padding * (place.row + place.words)
+    base = place.base + (info.planes - 1) * place.plane - corner
+    return fields | {
+        "in_base": base % (1 << DESCRIPTOR["in_base"].width),
+        "in_step": 0 if layer.direct else place.step,
+        "in_plane": place.plane,
+        "in_row": place.row,
+        "in_position": place.words,
+        "in_row_stride": layer.stride * place.row,
+        "in_position_stride": layer.stride * place.words,
+        "in_words": words,
+        "in_planes": info.planes,
+        "in_tail": tail,
+        "in_width": layer.width_in,
+        "in_height": layer.height_in,
+    }
+
+
+def _output_fields(network: Network, layer: Layer, memory: MemoryMap) -> dict[str, Any]:
+    place: Placement = memory.placements[layer.name]
+    tensors = network.tensors()
+    fields = {
+        "write": Write.POOL if layer.pool else Write.STORE,
+        "out_base": place.base,
+        "out_step": place.step,
+        "out_plane": place.plane,
+        "out_row": place.row,
+        "out_width": layer.width_out,
+        "out_height": layer.height_out,
+        "out_planes": tensors[layer.name].planes,
+    }
+    if layer.residual is not None:
+        other, info = memory.placements[layer.residual], tensors[layer.residual]
+        fields |= {
+            "write": Write.ADD,
+            "residual_base": other.base,
+            "residual_step": other.step,
+            "residual_plane": other.plane,
+            "residual_steps": info.steps,
+            "residual_planes": info.planes,
+        }
+    return fields
+
+
+def _weight_rows(layer: Layer, config: CoreConfig) -> list[int]:
+    """Rows ``[tile][tap y][tap x][input channel]`` of `lanes` output channels, lane 0 in the low bits."""
+    if layer.weight is None:
+        return []
+    tiles = -(-layer.channels_out // config.lanes)
+    rows = layer.weight.astype(np.int64).transpose(2, 3, 1, 0).reshape(-1, layer.channels_out)
+    padded = np.zeros((len(rows), tiles * config.lanes), np.int64)
+    padded[:, : layer.channels_out] = rows
+    tiled = padded.reshape(len(rows), tiles, config.lanes).swapaxes(0, 1).reshape(-1, config.lanes)
+    if config.weight_width == PIXEL_BITS:
+        packed = (tiled & 0xFF).astype(np.uint8)
+    else:
+        packed = ((tiled[:, ::2] & 0xF) | (tiled[:, 1::2] & 0xF) << 4).astype(np.uint8)
+    return [int.from_bytes(row.tobytes(), "little") for row in packed]
+
+
+def _parameter_words(layer: Layer, config: CoreConfig) -> list[int]:
+    """Bias and threshold of `neuron_lanes` channels a word; channels that do not exist never fire."""
+    tiles = -(-layer.channels_out // config.lanes)
+    never = (1 << config.potential_width - 1) - 1
+    layout, words = parameters(config), []
+    for first in range(0, tiles * config.lanes, config.neuron_lanes):
+        pairs = []
+        for channel in range(first, first + config.neuron_lanes):
+            exists = channel < layer.channels_out
+            pairs.append(
+                {
+                    "bias": int(layer.bias[channel]) if exists else 0,
+                    "threshold": int(layer.threshold[channel]) if exists else never,
+                }
+            )
+        words.append(layout.const(pairs).as_bits())
+    return words

@@ -1,0 +1,23 @@
+"""The one Verilog file that is simulated and synthesised."""
+
+from __future__ import annotations
+
+from amaranth.back import verilog
+
+from spikeloom.gen.program import Program
+from spikeloom.rtl.config import CoreConfig
+from spikeloom.rtl.core import Core
+
+TOP = "spikeloom_core"
+
+
+def core_verilog(config: CoreConfig, program: Program | None = None) -> str:
+    """Verilog of the core, module `TOP`, with the Program as the initial contents of its memories."""
+    contents = {}
+    if program is not None:
+        contents = {
+            "program": program.words,
+            "parameter_words": program.parameters,
+            "weight_rows": program.weights,
+        }
+    return verilog.convert(Core(config=config, **contents), name=TOP, emit_src=False)
