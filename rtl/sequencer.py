@@ -62,7 +62,11 @@ class Sequencer(wiring.Component):
         m = Module()
         self._registers()
         m.submodules.time_mask = mask = TimeMaskController()
-        m.d.comb += [mask.layer.eq(self.layer), mask.step.eq(self.step)]
+        m.d.comb += [
+            self.layer.eq(self.words[: DESCRIPTOR.size]),
+            mask.layer.eq(self.layer),
+            mask.step.eq(self.step),
+        ]
         outstanding = Signal(8)
         issued = self.jobs.valid & self.jobs.ready
         m.d.sync += outstanding.eq(outstanding + issued - self.job_finished)
@@ -104,6 +108,7 @@ class Sequencer(wiring.Component):
     def _registers(self):
         config, layer = self.config, self.layer
         address = config.address_width
+        self.words = Signal(DESCRIPTOR_WORDS * WORD_BITS)  # of the descriptor
         self.step = Signal.like(layer.steps)
         self.tile = Signal.like(layer.tiles)
         self.x, self.y = Signal.like(layer.width), Signal.like(layer.height)
@@ -121,14 +126,12 @@ class Sequencer(wiring.Component):
     def _fetch(self, m):
         """Shift the descriptor in, word by word; the address is already that of the first."""
         count = Signal(range(DESCRIPTOR_WORDS + 1))
-        words = Signal(DESCRIPTOR_WORDS * WORD_BITS)
-        m.d.comb += self.layer.eq(words[: DESCRIPTOR.size])
         m.d.comb += self.program_enable.eq(count != DESCRIPTOR_WORDS)
         m.d.sync += count.eq(count + 1)
         with m.If(self.program_enable):
             m.d.sync += self.program_address.eq(self.program_address + 1)
         with m.If(count != 0):
-            m.d.sync += words.eq(Cat(words[WORD_BITS:], self.program_data))
+            m.d.sync += self.words.eq(Cat(self.words[WORD_BITS:], self.program_data))
         with m.If(count == DESCRIPTOR_WORDS):
             m.d.sync += count.eq(0)
             m.next = "DISPATCH"
