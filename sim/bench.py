@@ -211,7 +211,7 @@ async def send(dut: Any, stream: str, payloads: Iterable[int], *, idle: float = 
 
 
 async def receive(dut: Any, stream: str, count: int, *, stall: float = 0.0) -> list[int]:
-    """Take that many payloads of an output stream, with back-pressure: a cycle stalls with that probability."""
+    """Take that many payloads of an output stream; a cycle stalls with that probability."""
     valid, payload, ready = (getattr(dut, f"{stream}__{part}") for part in ("valid", "payload", "ready"))
     got: list[int] = []
     while len(got) < count:

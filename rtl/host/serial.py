@@ -78,7 +78,11 @@ class SerialReceiver(wiring.Component):
                         m.next = "DATA"
             with m.State("DATA"):
                 with m.If(middle):
-                    m.d.sync += [timer.eq(self.divisor - 1), bits.eq(bits - 1), shift.eq(Cat(shift[1:], line))]
+                    m.d.sync += [
+                        timer.eq(self.divisor - 1),
+                        bits.eq(bits - 1),
+                        shift.eq(Cat(shift[1:], line)),
+                    ]
                     with m.If(bits == 0):
                         m.next = "STOP"
             with m.State("STOP"):

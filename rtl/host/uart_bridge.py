@@ -10,7 +10,7 @@ from .serial import SerialReceiver, SerialTransmitter
 ADDRESS_BITS = 24
 
 
-class Command(enum.Enum, shape=unsigned(8)):
+class Command(enum.Enum, shape=unsigned(8)):  # type: ignore[call-arg]
     """First byte of a frame."""
 
     WRITE = 0x01  # to consecutive words
@@ -19,7 +19,7 @@ class Command(enum.Enum, shape=unsigned(8)):
     READ_FIXED = 0x04  # all from one word
 
 
-class _State(enum.Enum, shape=unsigned(3)):
+class _State(enum.Enum, shape=unsigned(3)):  # type: ignore[call-arg]
     COMMAND = 0
     LENGTH = 1
     ADDRESS = 2
@@ -139,7 +139,8 @@ class UartBridge(wiring.Component):
     discarded until the line was silent for `timeout`. The same after a byte without a stop bit, and after a
     byte that came while the bus was busy (a host waits for an answer before it sends on). A frame that stops
     in its middle, and an access that is not acknowledged, end after `timeout` too: whatever happened, after
-    that silence the next byte is a command. The words of a write that came before its frame broke are written.
+    that silence the next byte is a command. The words of a write that came before its frame broke are
+    written.
 
     Throughput: one word in 4 bytes of the line, as long as the bus acknowledges within the time of a byte.
 

@@ -77,7 +77,7 @@ def solve_pll(*, input_hz: float, output_hz: float, tolerance: float = 0.001) ->
     Raises
     ------
     ValueError
-        Where a frequency is out of the device's range, or the nearest one too far away; it says which that is.
+        Where a frequency is out of the device's range, or the nearest one (it says which) too far away.
     """
     for name, value, limits in (("input_hz", input_hz, _INPUT_HZ), ("output_hz", output_hz, _OUTPUT_HZ)):
         if not _inside(value, limits):
@@ -127,7 +127,7 @@ def _primary_div(multiplier: int, output_div: int, vco_hz: float) -> int | None:
 
 
 class Pll(wiring.Component):
-    """One EHXPLLL that makes one clock from another; nothing to simulate, and nothing behind another signature.
+    """One EHXPLLL that makes one clock from another; not for simulation.
 
     `locked` is asynchronous: reset the new domain with it through a `ResetSynchronizer`.
 
