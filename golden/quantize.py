@@ -351,6 +351,8 @@ def _best_scale(
     """
     top = (1 << bits - 1) - 1
     largest = abs(weight).reshape(len(weight), -1).max(1)
+    if not np.isfinite(largest).all():
+        raise ValueError(f"layer {name!r}: channel {np.isfinite(largest).argmin()} has weights that are not finite")
     unclipped = np.maximum(largest / top, resolution)
     best = np.full(len(weight), np.inf)
     chosen = np.zeros(len(weight))
@@ -363,8 +365,6 @@ def _best_scale(
         error = ((_round(weight, unit, bits) * unit[:, None, None, None] - weight) ** 2).sum((1, 2, 3))
         better = error < best
         best, chosen = np.where(better, error, best), np.where(better, unit, chosen)
-    if not np.isfinite(best).all():
-        raise ValueError(f"layer {name!r}: channel {int(np.argmin(np.isfinite(best)))} has weights that are not finite")
     return chosen
 
 

@@ -34,7 +34,7 @@ class SpikformerConfig:
     neuron: "spikingjelly" (tau 2, input decay, hard reset, >=) or "dts" (leak 1/2, soft reset, >).
     threshold, attention_threshold: of all neurons and of those behind the attention.
     bias: linear layers have biases, as in the official CIFAR code. dynamic: trained time masks.
-    initial_steps: their ones at the start. floor: no layer falls below one step.
+    initial_steps: their ones at the start, half of steps when None. floor: no layer falls below one step.
     """
 
     channels: int = 1
@@ -52,7 +52,7 @@ class SpikformerConfig:
     attention_threshold: float = 0.5
     bias: bool = False
     dynamic: bool = False
-    initial_steps: int = 2
+    initial_steps: int | None = None
     floor: bool = True
 
     def __post_init__(self) -> None:
@@ -69,8 +69,16 @@ class SpikformerConfig:
             raise ValueError(f"pools must have {STAGES} flags, not {len(self.pools)}")
         if self.neuron not in ("spikingjelly", "dts"):
             raise ValueError(f"neuron must be spikingjelly or dts, not {self.neuron!r}")
-        if not 0 <= self.initial_steps <= self.steps:
+        if self.initial_steps is None:
+            object.__setattr__(self, "initial_steps", (self.steps + 1) // 2)
+        if not 0 <= self.initial <= self.steps:
             raise ValueError(f"initial_steps must be in 0..{self.steps}, not {self.initial_steps!r}")
+
+    @property
+    def initial(self) -> int:
+        """Ones of each time mask at the start."""
+        assert self.initial_steps is not None
+        return self.initial_steps
 
     @property
     def stem(self) -> tuple[int, int, int, int]:
@@ -93,7 +101,7 @@ class SpikingLayer(nn.Module):
         self.time_steps = config.steps
         self.time_mask = None
         if config.dynamic:
-            self.time_mask = TimeMask(steps=config.steps, initial=config.initial_steps, floor=config.floor)
+            self.time_mask = TimeMask(steps=config.steps, initial=config.initial, floor=config.floor)
 
     @property
     def steps(self) -> int:
