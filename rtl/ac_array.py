@@ -45,9 +45,13 @@ class AcArray(wiring.Component):
             self.sums.valid.eq(full),
             self.rows.ready.eq(~row.last | ~full | self.sums.ready),
         ]
-        taken = Signal()
-        m.d.comb += taken.eq(self.rows.valid & self.rows.ready)
-        with m.If(taken & row.last):
+        taken, hands_over, clears = Signal(), Signal(), Signal()
+        m.d.comb += [
+            taken.eq(self.rows.valid & self.rows.ready),
+            hands_over.eq(taken & row.last),
+            clears.eq(hands_over & ~row.keep),
+        ]
+        with m.If(hands_over):
             m.d.sync += full.eq(1)
         with m.Elif(self.sums.ready):
             m.d.sync += full.eq(0)
@@ -62,10 +66,11 @@ class AcArray(wiring.Component):
                     addend.eq(Mux(row.double, acc, row.elements[lane] & gate)),
                     total.eq(acc + addend),
                 ]
-                with m.If(taken):
+                # reset and enable as the flip-flop has them: no multiplexer in front of it
+                with m.If(clears):
+                    m.d.sync += acc.eq(0)
+                with m.Elif(taken):
                     m.d.sync += acc.eq(total)
-                    with m.If(row.last):
-                        m.d.sync += self.sums.payload[column][lane].eq(total)
-                        with m.If(~row.keep):
-                            m.d.sync += acc.eq(0)
+                with m.If(hands_over):
+                    m.d.sync += self.sums.payload[column][lane].eq(total)
         return m

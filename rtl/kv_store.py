@@ -1,6 +1,6 @@
 """K^T V of one tile and step: rows that are activations instead of weights."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -114,9 +114,16 @@ class KvStore(wiring.Component):
         return m
 
     def same_head(self, m, row):
-        """Lanes whose channel has the head of channel `row`."""
+        """Lanes whose channel has the head of channel `row`: they agree in the bits above `head_shift`."""
+        bits = ceil_log2(self.config.lanes)
+        matters = Signal(bits)
+        agrees = [Signal(bits, name="agrees_0"), Signal(bits, name="agrees_1")]  # with a lane's bit of 0, of 1
+        m.d.comb += [
+            matters.eq(Const((1 << bits) - 1, bits) << self.head_shift),
+            agrees[0].eq(~(matters & row)),
+            agrees[1].eq(~matters | row),
+        ]
         mask = Signal(self.config.lanes)
         for lane in range(self.config.lanes):
-            different = Signal(ceil_log2(self.config.lanes), name=f"different_{lane}")
-            m.d.comb += [different.eq(row ^ lane), mask[lane].eq((different >> self.head_shift) == 0)]
+            m.d.comb += mask[lane].eq(Cat(agrees[lane >> b & 1][b] for b in range(bits)).all())
         return mask

