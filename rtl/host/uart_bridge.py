@@ -1,5 +1,7 @@
 """The host's serial line as a master of the core's bus."""
 
+from enum import IntEnum
+
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -10,7 +12,7 @@ from .serial import SerialReceiver, SerialTransmitter
 ADDRESS_BITS = 24
 
 
-class Command(enum.Enum, shape=unsigned(8)):  # type: ignore[call-arg]
+class Command(IntEnum):
     """First byte of a frame."""
 
     WRITE = 0x01  # to consecutive words
@@ -79,7 +81,7 @@ class _Frames(wiring.Component):
                 with m.If(taken):
                     m.d.sync += state.eq(_State.DISCARD)
                     for command in Command:
-                        with m.If(self.received.payload == command.value):
+                        with m.If(self.received.payload == command):
                             m.d.sync += [
                                 fixed.eq(command in (Command.WRITE_FIXED, Command.READ_FIXED)),
                                 read.eq(command in (Command.READ, Command.READ_FIXED)),

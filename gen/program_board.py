@@ -1,0 +1,96 @@
+"""From a bitstream to a configured board, through openFPGALoader."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from spikeloom.gen.targets import Target, target_names
+
+_TOOL = "openFPGALoader"
+_VARIABLE = "OPENFPGALOADER"
+
+# Options that name the board, or its cable where openFPGALoader 0.10 (Debian 12) has no name for the board.
+_BOARDS = {
+    "ulx3s": ("-b", "ulx3s"),
+    "ecpix5": ("-b", "ecpix5"),
+    "ecp5-5g-evn": ("-b", "ecp5_evn"),
+    "versa-ecp5": ("-c", "ft2232"),
+    "icepi-zero": ("-c", "ft231X"),
+    "colorlight-5a75b-r7-0": ("-c", "ft232"),
+}
+_ABSENT = re.compile(r"device not found|no device|not found|-3\b", re.IGNORECASE)
+_DENIED = re.compile(
+    r"permission|denied|LIBUSB_ERROR_ACCESS|usb_open\(?\)? failed|unable to open ftdi device: -[48]\b",
+    re.IGNORECASE,
+)
+
+
+class ProgramError(RuntimeError):
+    """The board was not programmed; one line that says what to do."""
+
+
+def programmer_command(target: Target, bitstream: str | Path, *, flash: bool = False) -> list[str]:
+    """Command line that configures the board: its memory until power goes, or its flash.
+
+    Raises ValueError for a board that openFPGALoader does not know.
+    """
+    for family, options in _BOARDS.items():
+        if target.name == family or target.name.startswith(f"{family}-"):
+            where = "--write-flash" if flash else "--write-sram"
+            return [os.environ.get(_VARIABLE, _TOOL), *options, where, str(bitstream)]
+    programmable = [name for name in target_names() if any(name.startswith(family) for family in _BOARDS)]
+    raise ValueError(
+        f"{_TOOL} does not program {target.name!r}, use its own tool; it programs {', '.join(programmable)}"
+    )
+
+
+def program(
+    target: Target, bitstream: str | Path, *, flash: bool = False, dry_run: bool = False
+) -> tuple[list[str], str]:
+    """Configure the board; the command and what it said. A dry run only gives the command.
+
+    Raises
+    ------
+    ValueError
+        For a board that openFPGALoader does not know.
+    ProgramError
+        Where the bitstream, the tool, the board or the permission is missing.
+    """
+    command = programmer_command(target, bitstream, flash=flash)
+    if dry_run:
+        return command, ""
+    if not Path(bitstream).is_file():
+        raise ProgramError(f"there is no bitstream {bitstream}: build it first")
+    if shutil.which(command[0]) is None:
+        raise ProgramError(f"{command[0]} is not installed: sudo apt install openfpgaloader")
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL
+    )
+    said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+    if done.returncode:
+        raise ProgramError(_explain(target, said, done.returncode))
+    return command, said
+
+
+def _explain(target: Target, said: str, status: int) -> str:
+    lines = [line.strip() for line in re.split(r"[\r\n]", said) if line.strip()]
+    line = next(
+        (
+            line
+            for line in lines
+            if re.search(r"error|unable|fail|cannot|denied|not found", line, re.IGNORECASE)
+        ),
+        lines[-1] if lines else f"nothing, exit status {status}",
+    )
+    if _DENIED.search(said):
+        return (
+            f"no permission to use the board ({_TOOL}: {line}): install its udev rules (they come with Debian's "
+            "openfpgaloader), run sudo udevadm control --reload-rules && sudo udevadm trigger, and plug it in again"
+        )
+    if _ABSENT.search(said):
+        return f"no {target.name} found ({_TOOL}: {line}): is it connected and powered?"
+    return f"{_TOOL} failed: {line}"
