@@ -1,1 +1,1 @@
-""""""
+"""The command line `spikeloom`: one thin file a command."""

@@ -1,0 +1,44 @@
+# make demo   from the shipped model to a bitstream, with a table at the end
+# make test   style, types and every test
+# make setup  only install what the two need: .venv, and Debian packages where that is allowed
+# make lint   style and types alone
+# make clean  remove what was made; .venv stays
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+TYPED := .mypy_cache/sources/spikeloom
+FOLDERS := cli gen golden rtl sim
+
+.PHONY: demo test setup lint clean system
+.DELETE_ON_ERROR:
+
+demo: system $(READY)
+	$(BIN)/spikeloom demo
+
+test: system $(READY) lint
+	$(BIN)/python -m pytest -n 2 $(PYTEST_OPTIONS)
+
+setup: system $(READY)
+
+# The folders are subpackages by setuptools' package-dir alone; type checkers need to see them below spikeloom/.
+lint: $(READY)
+	$(BIN)/ruff check .
+	@mkdir -p $(TYPED)
+	@for folder in $(FOLDERS); do ln -sfn "$(CURDIR)/$$folder" $(TYPED)/$$folder; done
+	@ln -sfn "$(CURDIR)/spikeloom/__init__.py" $(TYPED)/__init__.py
+	$(BIN)/mypy -p spikeloom
+
+system:
+	@PYTHON="$(PYTHON)" .ci/system-packages
+
+# torch first and pinned: what an unpinned one brings along is gigabytes of GPU libraries.
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache

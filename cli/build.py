@@ -1,0 +1,111 @@
+"""`spikeloom build`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spikeloom.cli.console import bars, emit, note, pairs
+from spikeloom.cli.inputs import core_for, folder_for, load_network
+from spikeloom.cli.options import (
+    DEFAULT_MODEL,
+    AccumulatorWidth,
+    AsJson,
+    Columns,
+    Lanes,
+    Model,
+    NeuronLanes,
+    Output,
+    Steps,
+)
+
+if TYPE_CHECKING:
+    from spikeloom.gen.build import BuildReport
+
+EXAMPLE = "Example: spikeloom build --board ulx3s-45f --lanes 16 --seed 3"
+STEPS = 100  # of the progress bar
+
+
+def build(
+    model: Model = DEFAULT_MODEL,
+    board: Annotated[str, typer.Option(metavar="NAME", help="See `spikeloom info --boards`.")] = "ulx3s-85f",
+    lanes: Lanes = None,
+    columns: Columns = None,
+    neuron_lanes: NeuronLanes = None,
+    accumulator_width: AccumulatorWidth = None,
+    clock: Annotated[
+        float | None, typer.Option(min=0.001, metavar="MHZ", help="Of the core. Default: the board's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the placement; the clock varies by some 10 % with it.")] = 1,
+    baud: Annotated[int, typer.Option(min=1, help="Of the serial line.")] = 1_000_000,
+    steps: Steps = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Synthesise, place and route: a bitstream with the network inside. Minutes."""
+    from dataclasses import replace
+
+    from spikeloom.gen import build as gen
+    from spikeloom.gen.compiler import compile_network
+    from spikeloom.gen.targets import target
+    from spikeloom.gen.verilog import core_verilog
+
+    chosen = target(board)
+    if clock is not None:
+        chosen = replace(chosen, clock_hz=round(clock * 1e6))
+    network = load_network(model, steps)
+    sizes = {"lanes": lanes, "columns": columns, "neuron_lanes": neuron_lanes}
+    sizes["accumulator_width"] = accumulator_width
+    config = core_for(network, chosen.core, sizes)
+    compiled = compile_network(network, config)
+    folder = output or folder_for(network) / chosen.name
+    with bars() as shown:
+        advance = shown.bar("Verilog", STEPS)
+        verilog = core_verilog(config, compiled.program)
+
+        def progress(stage: str, done: float) -> None:
+            advance(round(STEPS * done), STEPS, state=stage)
+
+        report = gen.build(verilog, config, chosen, folder, seed=seed, baud=baud, progress=progress)
+    record = {"folder": folder, "network": network.name, **build_record(report), "core": config}
+    emit(
+        record,
+        pairs("Built", build_rows(report)),
+        f"Next: spikeloom program {report.bitstream}",
+        as_json=as_json,
+    )
+    if not report.timing_met:
+        note(
+            f"timing is not met: {report.fmax_mhz:g} of {report.clock_mhz:g} MHz; try --seed or --clock"
+        )
+        raise typer.Exit(1)
+
+
+def build_record(report: BuildReport) -> dict[str, Any]:
+    """The report in the keys of the command line."""
+    found = report.as_dict()
+    found["board"] = found.pop("target")
+    found["build_seconds"] = found.pop("seconds")
+    return found
+
+
+def build_rows(report: BuildReport) -> list[tuple[str, Any]]:
+    """The report for people."""
+
+    def of(name: str) -> str:
+        used, there = getattr(report, name), report.available.get(name)
+        return f"{used:,} of {there:,} ({100 * used / there:.0f} %)" if there else f"{used:,}"
+
+    return [
+        ("bitstream", str(report.bitstream)),
+        ("device", report.device),
+        ("LUT", of("luts")),
+        ("flip-flops", of("flip_flops")),
+        ("block RAM", of("block_rams")),
+        ("multipliers", of("multipliers")),
+        ("clock wanted, MHz", report.clock_mhz),
+        ("clock reached, MHz", report.fmax_mhz),
+        ("timing", "met" if report.timing_met else "NOT MET"),
+        ("from the cache", report.cached),
+    ]

@@ -1,0 +1,77 @@
+"""`spikeloom compile`, also called `generate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from spikeloom.cli.console import bars, emit, pairs, table
+from spikeloom.cli.inputs import core_for, folder_for, load_network, load_samples
+from spikeloom.cli.options import (
+    DEFAULT_MODEL,
+    AccumulatorWidth,
+    AsJson,
+    Board,
+    Columns,
+    Data,
+    Lanes,
+    Model,
+    NeuronLanes,
+    Output,
+    Steps,
+)
+
+EXAMPLE = "Example: spikeloom compile build/digits/network.safetensors --lanes 16 -o build/small"
+
+
+def compile(
+    model: Model = DEFAULT_MODEL,
+    lanes: Lanes = None,
+    columns: Columns = None,
+    neuron_lanes: NeuronLanes = None,
+    accumulator_width: AccumulatorWidth = None,
+    board: Board = None,
+    steps: Steps = None,
+    data: Data = "digits",
+    images: Annotated[int, typer.Option(min=1, metavar="N", help="Images in the test vectors.")] = 10,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write Verilog, the Program and test vectors of a network into a folder."""
+    from spikeloom.cli.export import export
+    from spikeloom.gen.compiler import compile_network
+    from spikeloom.gen.targets import target
+    from spikeloom.gen.verilog import core_verilog
+
+    network = load_network(model, steps)
+    samples = load_samples(data, network, images)
+    chosen = {"lanes": lanes, "columns": columns, "neuron_lanes": neuron_lanes}
+    chosen["accumulator_width"] = accumulator_width
+    config = core_for(network, target(board).core if board else {}, chosen)
+    compiled = compile_network(network, config)
+    folder = output or folder_for(network) / "verilog"
+    with bars() as shown:
+        advance = shown.bar("Verilog and test vectors", 2)
+        verilog = core_verilog(config, compiled.program)
+        advance(1)
+        manifest = export(compiled, verilog, samples, folder)
+        advance(2)
+    record = {
+        "folder": folder,
+        "network": network.name,
+        "verilog_bytes": len(verilog),
+        "images": len(samples.images),
+        "t_avg": network.t_avg,
+        "t_max": network.steps,
+        "t_per_layer": {layer.name: layer.steps for layer in network.spiking},
+        "core": manifest["core"],
+        "memory": manifest["memory"],
+        "layers": manifest["layers"],
+        "files": sorted([*manifest["files"], "manifest.json"]),
+    }
+    layers = table(
+        "Layers", ["layer", "T_l", "tiles"], ((x["name"], x["steps"], x["tiles"]) for x in manifest["layers"])
+    )
+    core = pairs("Core", manifest["core"].items())
+    emit(record, layers, core, f"Wrote {folder}: {', '.join(record['files'])}", as_json=as_json)

@@ -1,0 +1,5 @@
+EXAMPLE = ""
+
+
+def demo() -> None:
+    """To do."""

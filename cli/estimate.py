@@ -1,0 +1,133 @@
+"""`spikeloom estimate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spikeloom.cli.console import bars, emit, pairs, table
+from spikeloom.cli.inputs import core_for, load_network, load_samples
+from spikeloom.cli.options import (
+    DEFAULT_MODEL,
+    AccumulatorWidth,
+    AsJson,
+    Board,
+    Columns,
+    Data,
+    Lanes,
+    Model,
+    NeuronLanes,
+    Steps,
+)
+
+if TYPE_CHECKING:
+    from spikeloom.rtl.config import CoreConfig
+
+EXAMPLE = "Example: spikeloom estimate --lanes 64 --steps block.0.fc1=1 --clock 80"
+
+
+def estimate(
+    model: Model = DEFAULT_MODEL,
+    lanes: Lanes = None,
+    columns: Columns = None,
+    neuron_lanes: NeuronLanes = None,
+    accumulator_width: AccumulatorWidth = None,
+    board: Board = None,
+    steps: Steps = None,
+    data: Data = "digits",
+    images: Annotated[int, typer.Option(min=1, metavar="N", help="Images to average over.")] = 4,
+    density: Annotated[
+        float | None, typer.Option(help="Random spikes of this density, 0 to 1, instead of images.")
+    ] = None,
+    clock: Annotated[
+        float, typer.Option(min=0.001, metavar="MHZ", help="Of the core, for the milliseconds.")
+    ] = 50.0,
+    as_json: AsJson = False,
+) -> None:
+    """Cycles and memory of a network on a core, before any simulation or synthesis."""
+    from spikeloom.gen.compiler import compile_network
+    from spikeloom.gen.estimate import Activity, random_activity
+    from spikeloom.gen.estimate import estimate as of_image
+    from spikeloom.gen.targets import target
+    from spikeloom.golden.execute import execute
+
+    network = load_network(model, steps)
+    chosen = {"lanes": lanes, "columns": columns, "neuron_lanes": neuron_lanes}
+    chosen["accumulator_width"] = accumulator_width
+    config = core_for(network, target(board).core if board else {}, chosen)
+    compiled = compile_network(network, config)
+    found = []
+    with bars() as shown:
+        if density is not None:
+            images = 1
+            found.append(of_image(compiled, random_activity(network, density)))
+        else:
+            samples = load_samples(data, network, images)
+            execution = execute(network, samples.images, record=True)
+            advance = shown.bar("estimate", images)
+            for index in range(len(samples.images)):
+                tensors = {name: x[:, index] for name, x in execution.tensors.items()}
+                spikes = {name: x[:, index] for name, x in execution.spikes.items()}
+                found.append(of_image(compiled, Activity(tensors=tensors, spikes=spikes)))
+                advance(index + 1)
+
+    def mean(values: Any) -> int:
+        return round(sum(values) / len(found))
+
+    layers: list[dict[str, Any]] = [
+        {
+            "name": layer.name,
+            "steps": network.layers[index].steps,
+            "cycles": mean(x.layers[index].cycles for x in found),
+            "events": mean(x.layers[index].events for x in found),
+            "slots": mean(x.layers[index].slots for x in found),
+            "bound": layer.bound,
+        }
+        for index, layer in enumerate(found[0].layers)
+    ]
+    cycles = mean(x.cycles for x in found)
+    memory = memory_bits(config)
+    record = {
+        "network": network.name,
+        "cycles_per_image": cycles,
+        "clock_mhz": clock,
+        "ms_per_image": cycles / clock / 1000,
+        "images": images,
+        "density": density,
+        "t_avg": network.t_avg,
+        "t_max": network.steps,
+        "t_per_layer": {layer.name: layer.steps for layer in network.spiking},
+        "layers": layers,
+        "memory_bits": memory,
+        "core": config,
+    }
+    rows = [
+        [*(x[k] for k in ("name", "steps", "cycles")), f"{100 * x['cycles'] / cycles:.1f} %", x["bound"]]
+        for x in layers
+    ]
+    summary = pairs(
+        "Estimate",
+        [
+            ("cycles an image", cycles),
+            (f"ms an image at {clock:g} MHz", cycles / clock / 1000),
+            ("memory, kbit", sum(memory.values()) / 1000),
+            ("core", f"{config.lanes} lanes, {config.columns} columns, {config.neuron_lanes} neuron lanes"),
+        ],
+    )
+    columns_shown = ["layer", "T_l", "cycles", "share", "bound by"]
+    emit(record, table("Layers", columns_shown, rows), summary, as_json=as_json)
+
+
+def memory_bits(config: CoreConfig) -> dict[str, int]:
+    """Bits of each memory of a core."""
+    from spikeloom.rtl.layouts import DESCRIPTOR_WORDS, WORD_BITS, parameters
+
+    return {
+        "weights": config.weight_rows * config.lanes * config.weight_width,
+        "activations": config.activation_words * config.lanes,
+        "membranes": config.membrane_words * config.neuron_lanes * config.potential_width,
+        "parameters": config.parameter_words * parameters(config).size,
+        "program": config.program_layers * DESCRIPTOR_WORDS * WORD_BITS,
+        "kv": config.kv_rows * config.lanes * config.element_width,
+    }

@@ -1,0 +1,97 @@
+"""The folder that `spikeloom compile` leaves: Verilog, Program, test vectors and how to use them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from spikeloom.cli.inputs import Samples
+    from spikeloom.gen.compiler import Compiled
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def export(compiled: Compiled, verilog: str, samples: Samples, folder: Path) -> dict[str, Any]:
+    """Write the folder, aside and then renamed file by file, the manifest last; returns the manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder, prefix=".part-"))
+    try:
+        manifest = _fill(aside, compiled, verilog, samples)
+        (folder / "manifest.json").unlink(missing_ok=True)
+        for path in sorted(aside.iterdir(), key=lambda path: path.name == "manifest.json"):
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return manifest
+
+
+def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> dict[str, Any]:
+    from spikeloom.golden.execute import execute
+    from spikeloom.rtl.layouts import WORD_BITS, parameters
+    from spikeloom.rtl.registers import Region, Register
+
+    network, config, program = compiled.network, compiled.config, compiled.program
+    execution = execute(network, samples.images, record=True)
+    pixels = pixel_words(samples.images)
+    addresses = {
+        "control": Region.REGISTERS.address(Register.CONTROL),
+        "status": Region.REGISTERS.address(Register.STATUS),
+        "pixels": Region.REGISTERS.address(Register.PIXELS),
+        "counters": Region.REGISTERS.address(Register.COUNTERS),
+        "results": Region.RESULTS.address(),
+        "program": Region.PROGRAM.address(),
+        "parameters": Region.PARAMETERS.address(),
+        "weights": Region.WEIGHTS.address(),
+    }
+    (folder / "core.v").write_text(verilog)
+    network.save(folder / "network.safetensors")
+    _write_hex(folder / "program.hex", program.words, WORD_BITS)
+    _write_hex(folder / "parameters.hex", program.parameters, parameters(config).size)
+    _write_hex(folder / "weights.hex", program.weights, config.lanes * config.weight_width)
+    _write_hex(folder / "pixels.hex", pixels.ravel().tolist(), WORD_BITS)
+    _write_hex(folder / "sums.hex", (execution.sums.ravel() & 0xFFFFFFFF).tolist(), WORD_BITS)
+    vectors = {f"spikes.{name}": spikes for name, spikes in execution.spikes.items()}
+    vectors |= {"images": samples.images, "sums": execution.sums}
+    if samples.labels is not None:
+        vectors["labels"] = samples.labels
+    with open(folder / "vectors.npz", "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **vectors)
+    chosen = f" --lanes {config.lanes} --columns {config.columns} --neuron-lanes {config.neuron_lanes}"
+    words = {
+        "name": network.name,
+        "lanes": config.lanes,
+        "columns": config.columns,
+        "images": len(samples.images),
+        "words": pixels.shape[1],
+        "classes": network.classes,
+        "options": chosen,
+    }
+    for name, style in (("testbench.v", "{:06x}"), ("README.md", "`0x{:06x}`")):
+        shown = {key: style.format(value) for key, value in addresses.items()}
+        text = Template((TEMPLATES / name).read_text()).substitute(words | shown)
+        (folder / name).write_text(text)
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    manifest = compiled.manifest() | {"host_bus": addresses, "images": len(samples.images), "files": files}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+def pixel_words(images: np.ndarray) -> np.ndarray:
+    """Images (n, C, H, W) as the host writes them, uint32 (n, words): rows by columns by channels."""
+    pixels = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).reshape(len(images), -1)
+    return np.pad(pixels, ((0, 0), (0, -pixels.shape[1] % 4))).view("<u4")
+
+
+def _write_hex(path: Path, values: Iterable[int], bits: int) -> None:
+    digits = -(-bits // 4)
+    path.write_text("".join(f"{value:0{digits}x}\n" for value in values))

@@ -1,0 +1,157 @@
+"""From what the user typed to networks, images and cores."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from spikeloom.golden.network import Network
+    from spikeloom.golden.spikformer import Spikformer
+    from spikeloom.rtl.config import CoreConfig
+
+RANDOM_IMAGES = 16
+
+
+class Samples(NamedTuple):
+    """images: uint8 (n, C, H, W). labels: int64 (n,), None where there are none."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+
+    def first(self, count: int | None) -> Samples:
+        """The first images; all where count is None."""
+        if count is None:
+            return self
+        if count > len(self.images):
+            raise ValueError(
+                f"--images must be at most {len(self.images)}, the images there are, not {count}"
+            )
+        return Samples(self.images[:count], None if self.labels is None else self.labels[:count])
+
+
+def model_path(model: str) -> Path:
+    """The file that the user means: a path, or the name of a shipped model."""
+    path = Path(model)
+    if path.suffix or path.exists() or "/" in model:
+        if not path.is_file():
+            raise FileNotFoundError(f"no such file: {path}")
+        return path
+    from spikeloom.golden.checkpoints import shipped
+
+    return shipped(model)
+
+
+def load_checkpoint(model: str) -> tuple[Spikformer, dict[str, Any], Path]:
+    """The trained model, its header and its file."""
+    from spikeloom.golden import checkpoints
+
+    path = model_path(model)
+    return *checkpoints.load(path), path
+
+
+def checkpoint_provenance(header: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What a network should say about the checkpoint that it was made from."""
+    from spikeloom.golden.checkpoints import file_hash
+
+    about = {key: value for key, value in header.items() if key not in ("config", "t_per_layer")}
+    if "accuracy" in about:
+        about["accuracy_float"] = about.pop("accuracy")
+    return {**about, "checkpoint_sha256": file_hash(path)}
+
+
+def load_network(model: str, steps: Sequence[str] | None = None) -> Network:
+    """The network of a file or of a shipped model; a checkpoint is quantised to 8 bits. steps: LAYER=T."""
+    from spikeloom.golden.network import FORMAT, Network
+
+    path = model_path(model)
+    if file_format(path) == FORMAT:
+        network = Network.load(path)
+    else:
+        from spikeloom.golden import checkpoints
+        from spikeloom.golden.quantize import quantize
+
+        trained, header = checkpoints.load(path)
+        network = quantize(trained, name=path.stem, provenance=checkpoint_provenance(header, path))
+    return with_steps(network, steps)
+
+
+def with_steps(network: Network, steps: Sequence[str] | None) -> Network:
+    """The network with the time steps of ``LAYER=T``."""
+    wanted = {}
+    for text in steps or ():
+        name, equals, number = text.partition("=")
+        if not equals or not number.strip().isdecimal():
+            raise ValueError(f"--steps must be LAYER=T, as in block.0.attn=2, not {text!r}")
+        wanted[name.strip()] = int(number)
+    return network.with_steps(wanted) if wanted else network
+
+
+def file_format(path: Path) -> str | None:
+    """The format that the metadata of a safetensors file names; ValueError for another kind of file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return (file.metadata() or {}).get("format")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is corrupt or not a safetensors file: {error}") from None
+
+
+def load_samples(data: str, network: Network, count: int | None = None) -> Samples:
+    """Images (and labels) for a network; ValueError where they do not have its size."""
+    if data == "random":
+        from spikeloom.golden.random_network import random_images
+
+        return Samples(random_images(network, count or RANDOM_IMAGES), None)
+    samples = _read_file(Path(data)) if data.endswith(".npz") else _read_known(data)
+    shape = (network.channels, network.height, network.width)
+    if samples.images.ndim != 4 or samples.images.shape[1:] != shape:
+        raise ValueError(
+            f"network {network.name!r} takes images of shape {shape}, "
+            f"not {samples.images.shape[1:]} of {data}; choose others with --data"
+        )
+    return samples.first(count)
+
+
+def _read_known(name: str) -> Samples:
+    from spikeloom.golden import datasets
+
+    if name not in datasets.NAMES:
+        raise ValueError(f"--data must be {', '.join(datasets.NAMES)}, random or an .npz file, not {name!r}")
+    return Samples(*datasets.load(name, "test"))
+
+
+def _read_file(path: Path) -> Samples:
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is corrupt or no .npz file: {error}") from None
+    if "images" not in arrays:
+        raise ValueError(f"{path} has no array called images; it has {', '.join(arrays) or 'none'}")
+    images, labels = arrays["images"], arrays.get("labels")
+    if images.dtype != np.uint8:
+        raise TypeError(f"{path}: images must be uint8, not {images.dtype}")
+    if labels is not None and labels.shape != images.shape[:1]:
+        raise ValueError(f"{path}: labels must have shape ({len(images)},), not {labels.shape}")
+    return Samples(images, labels)
+
+
+def core_for(network: Network, *choices: Mapping[str, int | None]) -> CoreConfig:
+    """The smallest core with what was chosen; later choices win, None is no choice."""
+    from spikeloom.gen.sizing import smallest_core
+
+    chosen = {key: value for choice in choices for key, value in choice.items() if value is not None}
+    return smallest_core(network, **chosen)
+
+
+def folder_for(network: Network) -> Path:
+    """Where a network's files go unless the user says otherwise."""
+    return Path("build") / "".join(c if c.isalnum() or c in "-_." else "-" for c in network.name)

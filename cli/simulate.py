@@ -1,0 +1,5 @@
+EXAMPLE = ""
+
+
+def simulate() -> None:
+    """To do."""
