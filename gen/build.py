@@ -388,7 +388,7 @@ def _environment() -> dict[str, str]:
 
 
 def _run(command: list[str], folder: Path, progress: Progress) -> None:
-    """Run tools in their folder (YoWASP's see nothing else), follow what they say; kill them if interrupted."""
+    """Run tools in their folder (YoWASP's see nothing else); kill them if interrupted."""
     lines: list[str] = []
     stages = list(_STAGES)
     process = subprocess.Popen(

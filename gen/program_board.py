@@ -88,8 +88,9 @@ def _explain(target: Target, said: str, status: int) -> str:
     )
     if _DENIED.search(said):
         return (
-            f"no permission to use the board ({_TOOL}: {line}): install its udev rules (they come with Debian's "
-            "openfpgaloader), run sudo udevadm control --reload-rules && sudo udevadm trigger, and plug it in again"
+            f"no permission to use the board ({_TOOL}: {line}): install its udev rules (Debian's package "
+            "openfpgaloader has them), run sudo udevadm control --reload-rules && sudo udevadm trigger, "
+            "and plug the board in again"
         )
     if _ABSENT.search(said):
         return f"no {target.name} found ({_TOOL}: {line}): is it connected and powered?"

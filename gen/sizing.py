@@ -116,10 +116,24 @@ def smallest_core(network: Network, **chosen: int) -> CoreConfig:
     for need in needs(network, lanes=base["lanes"], neuron_lanes=base["neuron_lanes"]):
         base[need.limit] = need.least
     base["kv_rows"] = max(base["kv_rows"], base["lanes"])
+    base["weight_rows"] = _whole_blocks(base["weight_rows"])
     base["potential_width"] = max(base["potential_width"], base["accumulator_width"])
     config = CoreConfig(**{**base, **chosen})
     check_fits(network, config)
     return config
+
+
+def _whole_blocks(rows: int) -> int:
+    """Rows rounded up to whole block memories, as deep ones as waste no more than a quarter.
+
+    Deep and narrow blocks need no multiplexer between them: 4,096 rows of 256 bits take 64 blocks and 8 LUT4 where
+    3,553 take 56 and 1,600.
+    """
+    for depth in (16384, 8192, 4096, 2048, 1024, 512):
+        rounded = -(-rows // depth) * depth
+        if rounded <= rows * 5 // 4:
+            return rounded
+    return rows
 
 
 def common_core(*configs: CoreConfig) -> CoreConfig:

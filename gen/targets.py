@@ -85,14 +85,15 @@ def _boards() -> dict[str, type[LatticePlatform]]:
 
     A board has the name of its module, with the size of its device where a module has several.
     """
-    boards = {}
+    boards: dict[str, type[LatticePlatform]] = {}
     for info in pkgutil.iter_modules(amaranth_boards.__path__):
         if info.ispkg or info.name == "test":
             continue
         module = importlib.import_module(f"amaranth_boards.{info.name}")
+        members: list[tuple[str, Any]] = list(vars(module).items())
         found = [
             board
-            for name, board in vars(module).items()
+            for name, board in members
             if isinstance(board, type)
             and issubclass(board, LatticePlatform)
             and board.__module__ == module.__name__
