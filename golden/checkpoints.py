@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-
+from spikeloom.golden.files import written_aside
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 
 FORMAT = "spikeloom.checkpoint"
@@ -37,23 +36,17 @@ def save(path: str | os.PathLike[str], model: Spikformer, **about: Any) -> None:
     steps = model.time_steps()
     header = {"config": asdict(model.config), "t_per_layer": steps, **about}
     metadata = {"format": FORMAT, "version": str(VERSION), "checkpoint": json.dumps(header)}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
-    try:
-        tensors = {key: x.detach().contiguous() for key, x in model.state_dict().items()}
+    tensors = {key: x.detach().contiguous() for key, x in model.state_dict().items()}
+    with written_aside(path) as aside:
         save_file(tensors, aside, metadata=metadata)
-        os.replace(aside, path)
-    finally:
-        Path(aside).unlink(missing_ok=True)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Spikformer, dict[str, Any]]:
     """The model, in evaluation mode, and the header's JSON: "config", "t_per_layer" and what `save` was told.
 
-    Raises FileNotFoundError; ValueError, in one line, for a file that is corrupt, of another format or version,
-    lacks a tensor, has one of the wrong shape, or holds a mask that is no prefix (with the layer's name).
+    Raises FileNotFoundError; ValueError, in one line, for a file that is corrupt, of another format or
+    version, lacks a tensor, has one of the wrong shape, or holds a mask that is no prefix (with the layer's
+    name).
     """
     path = Path(path)
     if not path.is_file():
@@ -78,9 +71,8 @@ def load(path: str | os.PathLike[str]) -> tuple[Spikformer, dict[str, Any]]:
         if key not in tensors:
             raise ValueError(f"{path}: tensor {key!r} is missing")
         if tensors[key].shape != wanted.shape:
-            raise ValueError(
-                f"{path}: tensor {key!r} must have shape {tuple(wanted.shape)}, not {tuple(tensors[key].shape)}"
-            )
+            shapes = f"must have shape {tuple(wanted.shape)}, not {tuple(tensors[key].shape)}"
+            raise ValueError(f"{path}: tensor {key!r} {shapes}")
     unknown = sorted(set(tensors) - set(expected))
     if unknown:
         raise ValueError(f"{path}: unknown tensor {unknown[0]!r}")

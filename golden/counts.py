@@ -1,7 +1,8 @@
 """What the hardware's counters must show for an image, computed from the recorded activations.
 
-A core of ``lanes`` L computes ``ceil(C_out / L)`` tiles of a layer one after the other; ``columns`` P are horizontally
-adjacent output positions that share a weight row; potentials are read and written in words of ``neuron_lanes``.
+A core of ``lanes`` L computes ``ceil(C_out / L)`` tiles of a layer one after the other; ``columns`` P are
+horizontally adjacent output positions that share a weight row; potentials are read and written in words of
+``neuron_lanes``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
-
 from spikeloom.golden.execute import Execution
 from spikeloom.golden.network import Layer, Network, TensorInfo
 
@@ -18,13 +18,14 @@ from spikeloom.golden.network import Layer, Network, TensorInfo
 class Counts:
     """Counts of one layer, or of all; each an int64 array (B,), one number an image.
 
-    sops_done: synaptic operations: one for each output channel that a set input bit adds to. Bits are those of
-    every plane, at each step that the layer and its input both have (once for the image), in the receptive
-    field of each output position. Attention: the set bits of Q whose row of K^T V is not empty, times the lanes.
+    sops_done: synaptic operations: one for each output channel that a set input bit adds to. Bits are those
+    of every plane, at each step that the layer and its input both have (once for the image), in the
+    receptive field of each output position. Attention: the set bits of Q whose row of K^T V is not empty,
+    times the lanes.
     kv_updates: rows of V added to K^T V, the other half of the attention; 0 elsewhere.
     events: weight rows applied to the array: once a tile for a group of columns of which any has the bit.
-    rows_skipped: rows offered and not applied. Offered is every channel and plane of the words of the receptive
-    field that lie in the image for any column. Attention: of Q alone.
+    rows_skipped: rows offered and not applied. Offered is every channel and plane of the words of the
+    receptive field that lie in the image for any column. Attention: of Q alone.
     membrane_reads, membrane_writes: words of potentials: no read at the first step, no write after the last.
     membrane_reads_saved, membrane_writes_saved: what all ``T_max`` steps would cost, less that.
     spikes: fired, before pooling.
@@ -49,8 +50,8 @@ def counts(
 ) -> dict[str, Counts]:
     """Counts of each layer by name, and of the whole network under `TOTAL`.
 
-    execution: recorded. Raises ValueError for one that is not, for numbers below 1, and where the lanes neither
-    divide nor are a multiple of the channels of a head.
+    execution: recorded. Raises ValueError for one that is not, for numbers below 1, and where the lanes
+    neither divide nor are a multiple of the channels of a head.
     """
     for name, value in (("lanes", lanes), ("columns", columns), ("neuron_lanes", neuron_lanes)):
         if value < 1:
@@ -106,7 +107,7 @@ def _any_of_columns(x: np.ndarray, columns: int) -> np.ndarray:
     """Whether any of each group of adjacent columns is set: (..., W) to (..., groups)."""
     missing = -x.shape[-1] % columns
     x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, missing)])
-    return x.reshape(*x.shape[:-1], x.shape[-1] // columns, columns).any(-1)
+    return np.asarray(x.reshape(*x.shape[:-1], x.shape[-1] // columns, columns).any(axis=-1))
 
 
 def _sum(x: np.ndarray) -> np.ndarray:
@@ -115,7 +116,7 @@ def _sum(x: np.ndarray) -> np.ndarray:
 
 
 def _taps(layer: Layer, x: np.ndarray) -> list[np.ndarray]:
-    """For each tap of the kernel, the input (..., H, W) that it sees at each output position, zeros outside."""
+    """For each tap of the kernel, the input that each output position sees, (..., H, W); zeros outside."""
     edge = layer.padding
     padded = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(edge, edge)] * 2)
     stride = layer.stride
@@ -157,7 +158,8 @@ def _attention(
     width = layer.channels_in // layer.heads
     if lanes % width and width % lanes:
         raise ValueError(
-            f"layer {layer.name!r}: {lanes} lanes neither divide nor are a multiple of a head's {width} channels"
+            f"layer {layer.name!r}: {lanes} lanes neither divide nor are a multiple of "
+            f"a head's {width} channels"
         )
     touched = k.any(axis=(3, 4), keepdims=True)
     useful = q & touched

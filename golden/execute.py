@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from spikeloom.golden.network import IMAGE, Layer, Network
 from spikeloom.golden.neurons import lif
 from spikeloom.golden.widths import accumulator_bounds, membrane_bounds
+from torch import Tensor
 
 BATCH = 90  # images at a time: the working set of the demo's network stays in the cache
 
@@ -21,10 +20,10 @@ BATCH = 90  # images at a time: the working set of the demo's network stays in t
 class Execution:
     """What a network did with B images.
 
-    sums: int64 (B, classes), the readout's potentials. spike_counts: a layer's spikes of each image, int64 (B,),
-    before pooling. The rest is filled when `execute` records, by layer name: spikes (bool) and potentials ``H``
-    (int64), both (T_l, B, C, H, W) before pooling and residual; tensors: uint8 (T, B, C, H, W) after them,
-    the image among them.
+    sums: int64 (B, classes), the readout's potentials. spike_counts: a layer's spikes of each image, int64
+    (B,), before pooling. The rest is filled when `execute` records, by layer name: spikes (bool) and
+    potentials ``H`` (int64), both (T_l, B, C, H, W) before pooling and residual; tensors: uint8 (T, B, C,
+    H, W) after them, the image among them.
     """
 
     sums: np.ndarray
@@ -44,7 +43,7 @@ class Execution:
 
 
 def check_images(network: Network, images: np.ndarray) -> np.ndarray:
-    """The images as an array; ValueError or TypeError unless they are uint8 (B, C, H, W) of the network's size."""
+    """The images; ValueError or TypeError unless they are uint8 (B, C, H, W) of the network's size."""
     images = np.asarray(images)
     if images.dtype != np.uint8:
         raise TypeError(f"images must be uint8, not {images.dtype}")
@@ -141,23 +140,28 @@ def execute(
     *,
     record: bool = False,
     batch: int = BATCH,
+    threads: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Execution:
     """Run the network on images, uint8 (B, C, H, W).
 
     record: keep every layer's spikes, potentials and tensors. batch: images at a time, no influence on the
-    result. progress: called with the number of images done after each batch.
+    result. threads: of PyTorch; one is the fastest for small networks, and on a machine that is busy by far.
+    progress: called with the number of images done after each batch.
     Raises TypeError or ValueError where the images are not the network's.
     """
     images = check_images(network, images)
     runners = [LayerRunner(network, layer) for layer in network.layers]
     parts = []
-    for start in range(0, len(images), batch):
-        parts.append(_execute_batch(runners, images[start : start + batch], record))
-        if progress is not None:
-            progress(min(start + batch, len(images)))
-    if not parts:
-        parts = [_execute_batch(runners, images, record)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for start in range(0, max(len(images), 1), batch):
+            parts.append(_execute_batch(runners, images[start : start + batch], record))
+            if progress is not None:
+                progress(min(start + batch, len(images)))
+    finally:
+        torch.set_num_threads(before)
     return Execution(
         sums=np.concatenate([part.sums for part in parts]),
         spike_counts=_join([part.spike_counts for part in parts], 0),

@@ -1,6 +1,7 @@
 """The graph of a Spikformer as the layers of a `Network`: names, order and geometry, without weights.
 
-Quantisation and random networks fill in the tensors. `NEURONS` are the two kinds of trained neurons in integers.
+Quantisation and random networks fill in the tensors. `NEURONS` are the two kinds of trained neurons in
+integers.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from spikeloom.golden.network import IMAGE, Neuron
-
 
 NEURONS = {
     "spikingjelly": Neuron(hard=True, strict=False, leak=True),

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +30,7 @@ from typing import Any, Literal
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from spikeloom.golden.files import written_aside
 
 FORMAT = "spikeloom.network"
 VERSION = 1
@@ -158,13 +158,17 @@ class Layer:
                 raise ValueError(
                     f"{where}: {key} must have shape ({self.channels_out},), not {getattr(self, key).shape}"
                 )
+        for key in ("weight", "bias", "threshold"):
+            value = getattr(self, key)
+            if value is not None and not np.issubdtype(value.dtype, np.integer):
+                raise ValueError(f"{where}: {key} must hold integers, not {value.dtype}")
         if self.kind == "readout" and (self.kernel != 1 or self.pool or self.residual):
             raise ValueError(f"{where}: a readout has kernel 1, no pooling and no residual")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorInfo:
-    """Shape of a tensor between layers: ``steps`` stored steps of (channels, height, width), values 0..maximum."""
+    """Shape of a tensor: ``steps`` stored steps of (channels, height, width), values 0..maximum."""
 
     steps: int
     channels: int
@@ -182,8 +186,8 @@ class TensorInfo:
 class Network:
     """An integer spiking network: image in, one sum a class out.
 
-    steps: ``T_max``. channels, height, width: of the 8-bit image. layers: in execution order, the readout last.
-    pixel_scale: real value of one pixel unit (provenance; it is folded into the first layer).
+    steps: ``T_max``. channels, height, width: of the 8-bit image. layers: in execution order, the readout
+    last. pixel_scale: real value of one pixel unit (provenance; it is folded into the first layer).
     provenance: free JSON: checkpoint hash, data set, accuracy, command.
     """
 
@@ -294,7 +298,7 @@ class Network:
         return replace(network, layers=(*layers[:-1], replace(layers[-1], steps=read)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file: tensors, and the graph as JSON in the header. Written aside, then renamed."""
+        """Write one safetensors file: tensors, and the graph as JSON in the header; whole or not at all."""
         tensors, graph = {}, []
         for layer in self.layers:
             entry = {
@@ -310,19 +314,12 @@ class Network:
         }
         header |= {"layers": graph, "provenance": self.provenance}
         metadata = {"format": FORMAT, "version": str(VERSION), "network": json.dumps(header)}
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        try:
+        with written_aside(path) as aside:
             save_file(tensors, aside, metadata=metadata)
-            os.replace(aside, path)
-        finally:
-            Path(aside).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
-        """Read what `save` wrote. FileNotFoundError; ValueError for another format, version or a corrupt file."""
+        """Read what `save` wrote. FileNotFoundError; ValueError for another format, version or bad data."""
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"no such network file: {path}")
@@ -340,11 +337,11 @@ class Network:
         except (SafetensorError, json.JSONDecodeError, KeyError) as error:
             raise ValueError(f"{path} is corrupt or not a safetensors file: {error}") from error
         try:
-            layers = []
+            layers: list[Layer] = []
             for entry in header.pop("layers"):
                 entry["inputs"] = tuple(entry["inputs"])
                 entry["neuron"] = Neuron(**entry["neuron"])
-                arrays = {
+                arrays: dict[str, Any] = {
                     k: tensors.get(f"{entry['name']}.{k}") for k in ("weight", "bias", "threshold", "scale")
                 }
                 missing = [k for k in ("bias", "threshold", "scale") if arrays[k] is None]

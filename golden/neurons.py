@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from spikeloom.golden.network import Neuron
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-from spikeloom.golden.network import Neuron
 
 ALPHA = 4.0  # of SpikingJelly's Sigmoid surrogate
 
@@ -47,8 +46,8 @@ def spikingjelly_lif(currents: Tensor, *, threshold: float = 1.0) -> Tensor:
     ``H = V + (X - V) / 2; S = H >= threshold; V = 0 where S else H``; the surrogate gradient is the
     derivative of ``sigmoid(4 (H - threshold))``.
 
-    currents: float (T, ...). Returns spikes 0.0 or 1.0 of the same shape.
-    Source: fangwei123456/spikingjelly, `clock_driven.neuron.MultiStepLIFNode`; used by Spikformer (ICLR 2023).
+    currents: float (T, ...). Returns spikes 0.0 or 1.0 of the same shape. Source:
+    fangwei123456/spikingjelly, `clock_driven.neuron.MultiStepLIFNode`; used by Spikformer (ICLR 2023).
     """
     return _SpikingJellyLIF.apply(currents, threshold)  # type: ignore[no-any-return]
 
@@ -82,10 +81,10 @@ def dts_lif(currents: Tensor, *, threshold: float = 1.0, leak: float = 0.5, gamm
     ``H = leak U + X; S = H > threshold; U = H - threshold S``; the surrogate gradient is
     ``gamma / threshold * max(0, 1 - |H / threshold - 1|)``.
 
-    currents: float (T, ...). Returns spikes 0.0 or 1.0 of the same shape: the paper's output amplitude
-    (the threshold) belongs to the next layer's weights, and is 1 everywhere here.
-    Source: Datta et al., arXiv 2311.16456, equations 1 and 2. Not stated there: ``leak`` (0.5, Spikformer's
-    tau of 2), ``gamma`` (1), and whether the gradient passes through the reset (it does not, as in Spikformer).
+    currents: float (T, ...). Returns spikes 0.0 or 1.0 of the same shape: the paper's output amplitude (the
+    threshold) belongs to the next layer's weights, and is 1 everywhere here. Source: Datta et al., arXiv
+    2311.16456, equations 1 and 2. Not stated there: ``leak`` (0.5, Spikformer's tau of 2), ``gamma`` (1),
+    and whether the gradient passes through the reset (it does not, as in Spikformer).
     """
     return _DTSLIF.apply(currents, threshold, leak, gamma)  # type: ignore[no-any-return]
 

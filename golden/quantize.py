@@ -8,9 +8,9 @@ accumulator, folds into its threshold, so nothing is ever rescaled:
     attention: scale 0.125, hence 8 = 2 * 0.5 / 0.125 for SpikingJelly's LIF
 
 "power-of-two" scales are 2^-k: all numbers of the network are dyadic, and the integer network equals the
-floating-point model with the quantised weights spike by spike. "free" scales are ``gain * V_th / n`` with an integer
-threshold n: closer to the trained weights at 4 bits, and still without a rounded threshold, but floating point
-cannot hold them exactly, so the integer network is the reference.
+floating-point model with the quantised weights spike by spike. "free" scales are ``gain * V_th / n`` with
+an integer threshold n: closer to the trained weights at 4 bits, and still without a rounded threshold, but
+floating point cannot hold them exactly, so the integer network is the reference.
 
 The pixel scale 1/256 belongs to the first layer's scale. All classes of the readout share one.
 """
@@ -23,13 +23,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from spikeloom.golden.execute import execute
 from spikeloom.golden.layout import NEURONS, Site, sites
 from spikeloom.golden.network import IMAGE, Layer, Network
 from spikeloom.golden.spikformer import ATTENTION_SCALE, PIXEL_SCALE, Spikformer, SpikformerConfig, Stage
 from spikeloom.golden.widths import widths
+from torch import Tensor, nn
 
 Scales = Literal["power-of-two", "free"]
 GAIN = {"spikingjelly": 2, "dts": 1}
@@ -39,11 +38,11 @@ GAIN = {"spikingjelly": 2, "dts": 1}
 class LayerReport:
     """What quantisation did to a layer.
 
-    weight_bits, steps: of the layer. weight_low, weight_high: real range of the folded weights. clipped: share of
-    the weights outside the integer range, 0..1. error: root mean square of the rounding relative to that of
-    the weights. accumulator_bits, membrane_bits: proven worst-case widths. accuracy_lost: accuracy of the model
-    in floating point minus the one with this layer alone quantised, None where it was not measured or
-    the layer has no weights.
+    weight_bits, steps: of the layer. weight_low, weight_high: real range of the folded weights. clipped:
+    share of the weights outside the integer range, 0..1. error: root mean square of the rounding relative
+    to that of the weights. accumulator_bits, membrane_bits: proven worst-case widths. accuracy_lost:
+    accuracy of the model in floating point minus the one with this layer alone quantised, None where it was
+    not measured or the layer has no weights.
     """
 
     name: str
@@ -173,7 +172,7 @@ def report(
 
 
 def weight_scale(layer: Layer) -> np.ndarray:
-    """Real value of one integer unit of each channel's weights, float64 (O,): the pixels have a scale of their own."""
+    """Real value of one integer unit of each channel's weights, float64 (O,); pixels have their own scale."""
     return layer.scale / PIXEL_SCALE if layer.direct else layer.scale
 
 
@@ -192,8 +191,8 @@ class _ChannelBias(nn.Module):
 class FoldedSpikformer(Spikformer):
     """A Spikformer in evaluation whose batch norms are folded, in floating point.
 
-    network: where given, its quantised weights, biases and thresholds take the place of the model's, in the layer
-    called ``only`` or in all.
+    network: where given, its quantised weights, biases and thresholds take the place of the model's, in the
+    layer called ``only`` or in all.
     """
 
     def __init__(
@@ -283,7 +282,9 @@ def _sites(config: SpikformerConfig) -> list[Site]:
     )
 
 
-def _layer(stage: Stage, site: Site, config: SpikformerConfig, bits: int, scales: Scales, steps: int) -> Layer:
+def _layer(
+    stage: Stage, site: Site, config: SpikformerConfig, bits: int, scales: Scales, steps: int
+) -> Layer:
     gain, v_th = GAIN[config.neuron], stage.neurons.threshold
     fields = dict(site.fields, steps=steps, neuron=NEURONS[config.neuron], weight_bits=bits)
     channels = site.fields["channels_out"]
@@ -346,13 +347,15 @@ def _best_scale(
 ) -> np.ndarray:
     """The scale of each channel's weights, (O,): of those with an integer threshold, the least squared error.
 
-    threshold: the real one, in units of the weights; clipping a few large weights may pay. resolution: the least
-    scale before clipping, for channels whose weights are next to nothing.
+    threshold: the real one, in units of the weights; clipping a few large weights may pay. resolution: the
+    least scale before clipping, for channels whose weights are next to nothing.
     """
     top = (1 << bits - 1) - 1
     largest = abs(weight).reshape(len(weight), -1).max(1)
     if not np.isfinite(largest).all():
-        raise ValueError(f"layer {name!r}: channel {np.isfinite(largest).argmin()} has weights that are not finite")
+        raise ValueError(
+            f"layer {name!r}: channel {np.isfinite(largest).argmin()} has weights that are not finite"
+        )
     unclipped = np.maximum(largest / top, resolution)
     best = np.full(len(weight), np.inf)
     chosen = np.zeros(len(weight))

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-
 from spikeloom.golden.execute import LayerRunner
 from spikeloom.golden.layout import NEURONS, Site, sites
 from spikeloom.golden.network import IMAGE, Layer, Network, Neuron
@@ -42,10 +41,10 @@ def random_network(
 ) -> Network:
     """A Spikformer with random integer weights; equal arguments give equal networks.
 
-    stem: channels of the embedding's convolutions, the last is the width of the blocks. pools: which of them
-    pool, only the last when None. hidden: channels of the MLP, twice the width when None. time_steps: "random"
-    draws each ``T_l`` from 0..steps (0 once in eight), "full" gives all of them, a mapping sets the named ones.
-    rate: share of neurons that the thresholds are chosen for to fire on `random_images`.
+    stem: channels of the embedding's convolutions, the last is the width of the blocks. pools: which of
+    them pool, only the last when None. hidden: channels of the MLP, twice the width when None. time_steps:
+    "random" draws each ``T_l`` from 0..steps (0 once in eight), "full" gives all of them, a mapping sets
+    the named ones. rate: share of neurons that the thresholds are chosen for to fire on `random_images`.
     """
     rng = np.random.default_rng(seed)
     kind = NEURONS[neuron] if isinstance(neuron, str) else neuron
@@ -85,7 +84,8 @@ def random_network(
         runner = LayerRunner(Network(layers=(*layers, _stand_in(layer, classes)), **header), layer)
         tensors[layer.name] = runner.finish(runner.fire(currents.to(runner.integer))[0], tensors)
     last = _stand_in(layers[-1], classes)
-    weight = np.clip(np.rint(rng.normal(0, 0.4 * top, last.weight.shape)), -top - 1, top).astype(np.int8)
+    shape = (classes, last.channels_in, 1, 1)
+    weight = np.clip(np.rint(rng.normal(0, 0.4 * top, shape)), -top - 1, top).astype(np.int8)
     bias = rng.integers(-10 * top, 10 * top + 1, classes)
     head = replace(last, name="head", weight=weight, bias=bias, weight_bits=weight_bits)
     head = replace(head, steps=len(tensors[layers[-1].name]))

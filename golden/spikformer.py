@@ -14,10 +14,9 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from spikeloom.golden.neurons import dts_lif, spikingjelly_lif
 from spikeloom.golden.time_mask import TimeMask
+from torch import Tensor, nn
 
 PIXEL_SCALE = 1 / 256
 ATTENTION_SCALE = 0.125
@@ -92,7 +91,7 @@ class SpikformerConfig:
 
 
 class SpikingLayer(nn.Module):
-    """The neurons of one layer: spikes (T, B, C, ...) of currents, masked by the trained or the fixed steps."""
+    """The neurons of one layer: spikes (T, B, C, ...) of currents, masked by trained or fixed steps."""
 
     def __init__(self, config: SpikformerConfig, *, threshold: float | None = None) -> None:
         super().__init__()
@@ -122,7 +121,8 @@ class SpikingLayer(nn.Module):
 class Stage:
     """A spiking layer by its name in the `Network`, with the modules that make it.
 
-    projection, norm: None for attention. prefix: of its parameters' names, as in "patch_embed.proj_" + "conv".
+    projection, norm: None for attention. prefix: of its parameters' names, as in "patch_embed.proj_" +
+    "conv".
     """
 
     name: str
@@ -141,9 +141,10 @@ class Stage:
         return getattr(self.owner, self.norm_name) if self.norm_name else None
 
 
-def _project(projection: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
-    """A convolution and its batch norm, which know no time, on (T, B, C, H, W)."""
-    return norm(projection(x.flatten(0, 1))).unflatten(0, x.shape[:2])  # type: ignore[no-any-return]
+def _convolved(owner: nn.Module, part: str, suffix: str, x: Tensor) -> Tensor:
+    """A convolution and its batch norm on (B, C, H, W)."""
+    y: Tensor = getattr(owner, f"{part}_bn{suffix}")(getattr(owner, f"{part}_conv{suffix}")(x))
+    return y
 
 
 class PatchEmbed(nn.Module):
@@ -166,15 +167,16 @@ class PatchEmbed(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Scaled images (B, C, H, W) to token maps (T, B, dim, h, w)."""
         # The image is the same at every step: convolve it once.
-        x = self.proj_bn(self.proj_conv(images)).expand(self.steps, -1, -1, -1, -1)
+        x = _convolved(self, "proj", "", images).expand(self.steps, -1, -1, -1, -1)
         for i, pool in enumerate(self.pools):
             suffix = str(i) if i else ""
             if i:
-                x = _project(getattr(self, f"proj_conv{suffix}"), getattr(self, f"proj_bn{suffix}"), x)
+                x = _convolved(self, "proj", suffix, x.flatten(0, 1)).unflatten(0, x.shape[:2])
             x = getattr(self, f"proj_lif{suffix}")(x)
             if pool:
                 x = F.max_pool2d(x.flatten(0, 1), 3, 2, 1).unflatten(0, x.shape[:2])
-        return x + self.rpe_lif(_project(self.rpe_conv, self.rpe_bn, x))
+        position = _convolved(self, "rpe", "", x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return x + self.rpe_lif(position)  # type: ignore[no-any-return]
 
     def stages(self) -> Iterator[Stage]:
         for i in range(STAGES):
@@ -223,7 +225,9 @@ class Attention(_TokenLayers):
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, N) to spikes of the same shape."""
-        q, k, v = (self.spikes(part, x).unflatten(2, (self.heads, -1)) for part in "qkv")  # (T, B, heads, d, N)
+        q, k, v = (
+            self.spikes(part, x).unflatten(2, (self.heads, -1)) for part in "qkv"
+        )  # (T, B, heads, d, N)
         kv = k @ v.transpose(-1, -2)  # (T, B, heads, d of k, d of v)
         mixed = kv.transpose(-1, -2) @ q * ATTENTION_SCALE  # (T, B, heads, d, N)
         return self.spikes("proj", self.attn_lif(mixed.flatten(2, 3)))
@@ -273,7 +277,7 @@ class Block(nn.Module):
 
 
 class Spikformer(nn.Module):
-    """uint8 images (B, C, H, W) to class scores (B, classes): the head of the mean over tokens and ``T_max``."""
+    """uint8 images (B, C, H, W) to class scores (B, classes), of the mean over tokens and ``T_max`` steps."""
 
     def __init__(self, config: SpikformerConfig) -> None:
         super().__init__()
@@ -320,7 +324,9 @@ def record_spikes(model: Spikformer, images: Tensor) -> tuple[Tensor, dict[str, 
     handles = []
     for stage in model.stages():
 
-        def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], spikes: Tensor, name: str = stage.name) -> None:
+        def keep(
+            _module: nn.Module, _inputs: tuple[Tensor, ...], spikes: Tensor, name: str = stage.name
+        ) -> None:
             found[name] = spikes
 
         handles.append(stage.neurons.register_forward_hook(keep))

@@ -5,13 +5,15 @@ No code is published. Where the paper leaves a choice, this is the one taken:
 
 * Equation 4, orientation: ``TP`` is a row vector times a lower triangle of ones, hence *suffix* sums,
   ``TS[j] = sum of TP[i] over i >= j``; with ``TP >= 0`` the scores fall with the step, as the text says.
-* Nothing in the paper keeps ``TP >= 0``, without which an intermediate step could be masked. `project_`, called
-  after each optimiser step, does. ``T_l`` is the number of leading ones; a mask that is no prefix is an error.
-* Initial scores for "k of T steps" are not given. A step outside the open window 0 < TS < 2 gets no gradient, and
-  the paper's masks both grow and shrink, so all steps start inside: ``1 + 0.05 (k - j)`` for the active steps
-  and ``0.75 - 0.05 (j - k)`` for the others.
-* The neuron goes on below its mask only in training, where the gradient of a masked step needs its spikes; the
-  mask being a prefix, nobody can tell. The *next* layer does go on: it has its own ``T_l``, bias and leak.
+* Nothing in the paper keeps ``TP >= 0``, without which an intermediate step could be masked. `project_`,
+  called after each optimiser step, does. ``T_l`` is the number of leading ones; a mask that is no prefix is
+  an error.
+* Initial scores for "k of T steps" are not given. A step outside the open window 0 < TS < 2 gets no
+  gradient, and the paper's masks both grow and shrink, so all steps start inside: ``1 + 0.05 (k - j)`` for
+  the active steps and ``0.75 - 0.05 (j - k)`` for the others.
+* The neuron goes on below its mask only in training, where the gradient of a masked step needs its spikes;
+  the mask being a prefix, nobody can tell. The *next* layer does go on: it has its own ``T_l``, bias and
+  leak.
 * ``T_l = 0`` is reachable and means a silent layer. The paper's tables suggest a floor of one step: `floor`.
 * The mean of the head runs over ``T_max``, not over ``T_l``.
 * Weight decay does not apply to ``TP``.
@@ -70,7 +72,8 @@ def prefix_length(mask: Iterable[float | bool]) -> int:
 class TimeMask(nn.Module):
     """The trained mask of one layer: multiplies its spikes (equation 7).
 
-    steps: ``T_max``. initial: ones of the mask at the start. floor: keep the first step whatever the scores say.
+    steps: ``T_max``. initial: ones of the mask at the start. floor: keep the first step whatever the scores
+    say.
     """
 
     def __init__(self, *, steps: int, initial: int, floor: bool = True) -> None:

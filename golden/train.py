@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from spikeloom.golden import datasets
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.time_mask import mask_loss
+from torch import Tensor
 
-# The model that is shipped for the digits. Its attention fires at the integer 8 of Spikformer: this neuron does not
-# halve its input, so that its real threshold is 1 and not 0.5.
+# The model that is shipped for the digits. Its attention fires at the integer 8 of Spikformer: this neuron
+# does not halve its input, so that its real threshold is 1 and not 0.5.
 DIGITS = SpikformerConfig(neuron="dts", attention_threshold=1.0, dynamic=True, initial_steps=3)
 
 
@@ -27,10 +26,11 @@ class Recipe:
     """How a model is trained; the defaults make, of `DIGITS`, the model that is shipped.
 
     dataset: name of the data set. epochs, batch_size: of the training images. learning_rate: the peak of a
-    cosine with one epoch of warm-up, for AdamW. weight_decay: of matrices and kernels alone. mask_rate: learning
-    rate of the time masks over the other. label_smoothing: of the cross entropy. shift, rotation,
-    zoom: largest random change of an image, in pixels, degrees and as a share of its size. mask_weight: the factor of the mask loss; mask_groups: the layers that it covers.
-    seed: of everything random. threads: of PyTorch while training; results repeat for equal numbers.
+    cosine with one epoch of warm-up, for AdamW. weight_decay: of matrices and kernels alone. mask_rate:
+    learning rate of the time masks over the other. label_smoothing: of the cross entropy. shift, rotation,
+    zoom: largest random change of an image, in pixels, degrees and as a share of its size. mask_weight: the
+    factor of the mask loss; mask_groups: the layers that it covers. seed: of everything random. threads: of
+    PyTorch while training; results repeat for equal numbers.
     """
 
     dataset: str = "digits"

@@ -2,10 +2,11 @@
 
 Pure numpy: the compiler proves its widths with the same functions.
 
-Accumulator: for one output, the weights times inputs of 0..maximum. Any partial sum, in any order of events,
-is a sum over a subset, so it lies between the sum of the negative and the sum of the positive weights, times
-the maximum. The same holds when bit-planes are processed from the most significant on and the partial sum
-is doubled in between: after plane b it holds the weights times ``x >> b``, and ``2 (x >> b + 1) <= x >> b <= maximum``.
+Accumulator: for one output, the weights times inputs of 0..maximum. Any partial sum, in any order of
+events, is a sum over a subset, so it lies between the sum of the negative and the sum of the positive
+weights, times the maximum. The same holds when bit-planes are processed from the most significant on and
+the partial sum is doubled in between: after plane b it holds the weights times ``x >> b``, and
+``2 (x >> b + 1) <= x >> b <= maximum``.
 
 Membrane: interval arithmetic over the ``T_l`` steps, channel by channel.
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
 from spikeloom.golden.network import IMAGE, Layer, Network, TensorInfo
 
 Bounds = tuple[int, int]
@@ -35,7 +35,7 @@ def signed_bits(low: int, high: int) -> int:
 
 
 def accumulator_bounds(network: Network) -> dict[str, Bounds]:
-    """Lowest and highest partial sum of ``acc`` of each layer, over its channels; (0, 0) where nothing is added.
+    """Lowest and highest partial sum of ``acc`` of each layer; (0, 0) where nothing is added.
 
     Attention: both the partial sums of K^T V and those of Q (K^T V). Readout: one step and position.
     """
@@ -48,10 +48,11 @@ def accumulator_bounds(network: Network) -> dict[str, Bounds]:
 
 
 def membrane_bounds(network: Network) -> dict[str, Bounds]:
-    """Lowest and highest number that a layer's neurons handle besides the accumulator, over channels and steps.
+    """Lowest and highest number that the neurons of each layer handle, over channels and steps.
 
-    Covers the operands (``acc``, bias and threshold), ``U``, the sums of two of ``U``, ``acc`` and bias, ``H``,
-    ``R``, ``R + 1`` of a leak that rounds up. Readout: the sum over its steps and positions, with and without bias.
+    Covers the operands (``acc``, bias and threshold), ``U``, the sums of two of ``U``, ``acc`` and bias,
+    ``H``, ``R``, ``R + 1`` of a leak that rounds up. Readout: the sum over its steps and positions, with
+    and without bias.
     """
     tensors = network.tensors()
     found = {}

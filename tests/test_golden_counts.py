@@ -4,7 +4,6 @@ import golden_reference
 import numpy as np
 import pytest
 from golden_reference import at, receptive_field
-
 from spikeloom.golden.counts import TOTAL, counts
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import IMAGE
@@ -100,7 +99,11 @@ def test_counts_equal_loops_over_bits(lanes, columns, neuron_lanes, seed):
     )
     images = random_images(network, 2)
     got = counts(
-        network, execute(network, images, record=True), lanes=lanes, columns=columns, neuron_lanes=neuron_lanes
+        network,
+        execute(network, images, record=True),
+        lanes=lanes,
+        columns=columns,
+        neuron_lanes=neuron_lanes,
     )
     full = network.with_steps({x.name: network.steps for x in network.spiking})
     total = {}

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import Neuron
@@ -54,7 +53,9 @@ def differences(network, images, dtype=torch.float64):
     count = head.positions * network.steps
     real = done.sums * head.scale / count
     if dtype == torch.float64:
-        assert np.allclose(scores.numpy(), real, rtol=1e-9, atol=1e-12)  # the mean divides by a non-power of two
+        assert np.allclose(
+            scores.numpy(), real, rtol=1e-9, atol=1e-12
+        )  # the mean divides by a non-power of two
     return wrong, {name: x.mean() for name, x in done.spikes.items()}
 
 
@@ -124,7 +125,9 @@ def test_layers_have_the_names_and_order_of_the_contract():
         "block.1.fc2": "block.1.proj",
     }
     groups = {x.name.split(".")[-1]: x.group for x in network.layers[4:12]}
-    assert groups == dict(rpe="sps", q="qkv", k="qkv", v="qkv", attn="attn", proj="attn", fc1="mlp", fc2="mlp")
+    assert groups == dict(
+        rpe="sps", q="qkv", k="qkv", v="qkv", attn="attn", proj="attn", fc1="mlp", fc2="mlp"
+    )
 
 
 def test_steps_are_those_of_the_masks():
@@ -169,7 +172,7 @@ def test_folding_equals_batch_norm():
     folded = FoldedSpikformer(model, dtype=torch.float64)
     scores, spikes = record_spikes(model.double(), images)
     folded_scores, folded_spikes = record_spikes(folded, images)
-    # In float64 no potential of these images is so close to the threshold that the order of operations counts.
+    # In float64 no potential of these images is close enough to the threshold for the order to count.
     assert all(bool((spikes[name] == folded_spikes[name]).all()) for name in spikes)
     assert torch.allclose(scores, folded_scores)
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from spikeloom.golden.time_mask import TimeMask, initial_parameters, mask_loss, prefix_length, scores
 
 
@@ -47,7 +46,8 @@ def test_output_is_spikes_times_mask():
 
 
 def test_gradient_of_the_parameters_is_equation_10_and_11():
-    # Scores 2.75 (outside the window), 1.5, 0.5 and 0 (outside): dL/dTP_i = sum over j <= i of (Y_j g_j + lambda) w_j.
+    # Scores 2.75 (outside the window), 1.5, 0.5 and 0 (outside);
+    # dL/dTP_i = sum over j <= i of (Y_j g_j + lambda) w_j.
     mask = mask_of([1.25, 1.0, 0.5, 0.0])
     spikes = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
     gradient = torch.tensor([[1.0, 2.0], [3.0, 5.0], [7.0, 11.0], [13.0, 17.0]])
@@ -80,7 +80,9 @@ def test_mask_loss_counts_the_active_steps_of_all_layers():
 
 def test_projection_makes_masks_prefixes():
     mask = mask_of([-0.5, 0.5, 0.75])
-    with pytest.raises(ValueError, match="the time mask 010 is no prefix: an active step follows a masked one"):
+    with pytest.raises(
+        ValueError, match="the time mask 010 is no prefix: an active step follows a masked one"
+    ):
         _ = mask.steps
     mask.project_()
     assert mask.tp.tolist() == [0.0, 0.5, 0.75]

@@ -1,4 +1,4 @@
-"""The proven ranges hold for every order of events and every input, and no wider than needed where that is known."""
+"""The proven ranges hold for every order of events and every input, and are reached where that is known."""
 
 import itertools
 import random
@@ -7,12 +7,13 @@ from dataclasses import replace
 import golden_reference
 import numpy as np
 import pytest
-
 from spikeloom.golden.network import IMAGE, Layer, Network, Neuron
 from spikeloom.golden.random_network import random_images, random_network
 from spikeloom.golden.widths import Widths, accumulator_bounds, membrane_bounds, signed_bits, widths
 
-NEURONS = [Neuron(hard=h, strict=s, leak=k) for h in (True, False) for s in (True, False) for k in (True, False)]
+NEURONS = [
+    Neuron(hard=h, strict=s, leak=k) for h in (True, False) for s in (True, False) for k in (True, False)
+]
 
 
 def tiny(weights, *, bias, threshold, neuron, steps, image=False):
@@ -46,19 +47,30 @@ def tiny(weights, *, bias, threshold, neuron, steps, image=False):
         **two,
     )
     head = replace(
-        tested, name="head", kind="readout", inputs=("tested",), channels_in=1, weight=np.ones((1, 1, 1, 1), np.int8)
+        tested,
+        name="head",
+        kind="readout",
+        inputs=("tested",),
+        channels_in=1,
+        weight=np.ones((1, 1, 1, 1), np.int8),
     )
     head = replace(head, **one)
-    return Network(name="tiny", steps=max(steps, 1), channels=2, height=1, width=1, layers=(first, tested, head))
+    return Network(
+        name="tiny", steps=max(steps, 1), channels=2, height=1, width=1, layers=(first, tested, head)
+    )
 
 
-@pytest.mark.parametrize("low, high, bits", [(0, 0, 1), (0, 1, 2), (-1, 0, 1), (-128, 127, 8), (-129, 0, 9), (0, 128, 9)])
+@pytest.mark.parametrize(
+    "low, high, bits", [(0, 0, 1), (0, 1, 2), (-1, 0, 1), (-128, 127, 8), (-129, 0, 9), (0, 128, 9)]
+)
 def test_signed_bits(low, high, bits):
     assert signed_bits(low, high) == bits
 
 
 @pytest.mark.parametrize("neuron", NEURONS)
-@pytest.mark.parametrize("weights, bias, threshold", [((5, -9), 2, 4), ((-3, -8), -1, 2), ((7, 6), 0, 3), ((1, 2), 9, 1)])
+@pytest.mark.parametrize(
+    "weights, bias, threshold", [((5, -9), 2, 4), ((-3, -8), -1, 2), ((7, 6), 0, 3), ((1, 2), 9, 1)]
+)
 def test_ranges_hold_for_all_inputs_and_are_reached(neuron, weights, bias, threshold):
     steps = 4
     network = tiny(weights, bias=bias, threshold=threshold, neuron=neuron, steps=steps)
@@ -111,7 +123,9 @@ def test_accumulator_range_holds_for_any_order_of_events_and_for_planes():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_ranges_hold_on_random_networks(seed):
-    network = random_network(seed, stem=(3, 4), height=5, width=5, depth=2, neuron=("dts", "spikingjelly")[seed % 2])
+    network = random_network(
+        seed, stem=(3, 4), height=5, width=5, depth=2, neuron=("dts", "spikingjelly")[seed % 2]
+    )
     accumulators, membranes = accumulator_bounds(network), membrane_bounds(network)
     for image in random_images(network, 2, seed=seed):
         sums, _, potentials, _, _ = golden_reference.run(network, image)
@@ -128,7 +142,9 @@ def test_ranges_hold_on_random_networks(seed):
 
 
 def test_attention_sums_reach_the_positions_times_the_channels_of_a_head():
-    network = random_network(0, stem=(4, 8), heads=2, height=4, width=4, pools=(False, False), time_steps="full")
+    network = random_network(
+        0, stem=(4, 8), heads=2, height=4, width=4, pools=(False, False), time_steps="full"
+    )
     assert accumulator_bounds(network)["block.0.attn"] == (0, 16 * 4)
 
 
