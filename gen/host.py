@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+
 from spikeloom.rtl.counters import COUNTERS
 from spikeloom.rtl.host.uart_bridge import ADDRESS_BITS, Command
 from spikeloom.rtl.registers import IDENTITY, Region, Register

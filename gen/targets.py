@@ -13,6 +13,7 @@ from typing import Any
 import amaranth_boards
 from amaranth.build import ResourceError
 from amaranth.vendor import LatticePlatform
+
 from spikeloom.rtl.config import CoreConfig
 
 
