@@ -99,8 +99,7 @@ def _boards() -> dict[str, type[LatticePlatform]]:
             and issubclass(board, LatticePlatform)
             and board.__module__ == module.__name__
             and not name.startswith("_")
-            and isinstance(getattr(board, "device", None), str)
-            and board.device.startswith("LFE5")
+            and str(getattr(board, "device", None)).startswith("LFE5")
         ]
         for board in found:
             name = info.name.replace("_", "-")

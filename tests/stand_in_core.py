@@ -1,4 +1,4 @@
-"""A core of few gates with the real one's ports and registers: a class sum is the pixels' sum less 1000 a class."""
+"""A core of few gates with the real one's ports: a class sum is the pixels' sum less 1000 a class."""
 
 from amaranth.back import verilog
 from amaranth.hdl import Assert, Format, Module, Mux, Signal

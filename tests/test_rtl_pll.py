@@ -1,4 +1,4 @@
-"""The PLL's dividers, against the device's limits written out here and against all settings of a small search."""
+"""The PLL's dividers, against the device's limits written out here and against a search of all settings."""
 
 import itertools
 import random
