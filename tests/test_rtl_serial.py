@@ -6,6 +6,7 @@ import cocotb
 import pytest
 from cocotb.triggers import FallingEdge, ReadOnly, Timer
 from cocotb.utils import get_sim_time
+
 from spikeloom.rtl.host.serial import SerialReceiver, SerialTransmitter
 from spikeloom.sim.bench import parameters, receive, send, simulate, start
 

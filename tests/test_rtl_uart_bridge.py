@@ -6,6 +6,7 @@ import struct
 import cocotb
 import pytest
 from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, Timer
+
 from spikeloom.rtl.host.uart_bridge import UartBridge
 from spikeloom.sim.bench import parameters, simulate, start
 

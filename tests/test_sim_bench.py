@@ -6,6 +6,7 @@ from amaranth.hdl import Assert, Format, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import FallingEdge
+
 from spikeloom.sim.bench import BenchError, parameters, receive, send, simulate, start
 
 
