@@ -78,7 +78,7 @@ class VerilatedCore:
         command = [
             "verilator", "--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast",
             "--noassert", "-Wno-fatal", "-Wno-lint", "--top-module", "spikeloom_core", "--Mdir", str(self.folder / "obj"),
-            "-CFLAGS", f"-O2 {flags}", "-o", str(self.folder / "harness.part"),
+            "-CFLAGS", f"-O2 {flags}", "-MAKEFLAGS", "OPT_SLOW=-O0", "-o", str(self.folder / "harness.part"),
             *(["--trace-fst"] if self.waves else []), str(source), str(HARNESS),
         ]  # fmt: skip
         environment = os.environ | {"MAKEFLAGS": f"-j{os.cpu_count() or 1}"}
