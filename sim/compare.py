@@ -41,7 +41,7 @@ def spikes_of(run: Run, network: Network, *, lanes: int) -> dict[str, np.ndarray
         mine = (run.trace["layer"] == index) & (run.trace["step"] < layer.steps)
         rows = run.trace[mine]
         spikes[rows["step"], rows["image"], rows["position"], rows["tile"]] = bits[mine]
-        spikes = spikes.reshape(*spikes.shape[:3], -1)[..., : layer.channels_out]  # (T, B, positions, C)
+        spikes = spikes.reshape(*spikes.shape[:3], tiles * lanes)[..., : layer.channels_out]  # (T, B, positions, C)
         shape = (layer.steps, len(run.sums), layer.channels_out, layer.height_conv, layer.width_conv)
         found[layer.name] = spikes.swapaxes(2, 3).reshape(shape)
     return found

@@ -1,0 +1,86 @@
+"""`AcArray` against sums in Python integers."""
+
+import random
+
+import cocotb
+from cocotb.triggers import FallingEdge, ReadOnly
+
+from spikeloom.rtl.ac_array import AcArray
+from spikeloom.rtl.config import CoreConfig
+from spikeloom.rtl.layouts import row_event, sums
+from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, receive, send, start, unpack
+
+CASES = [
+    {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4, accumulator_width=9)},
+    {"config": dict(lanes=8, columns=2, neuron_lanes=2, kv_rows=8, weight_width=4, accumulator_width=13)},
+    {"config": dict(lanes=32, columns=4, neuron_lanes=8, tokens=300)},
+]
+
+
+def build(*, config):
+    return AcArray(config=CoreConfig(**config))
+
+
+def random_event(config):
+    top = 1 << config.element_width - 1
+    double = random.random() < 0.15
+    return {
+        "elements": [random.choice((-top, top - 1, random.randrange(-top, top))) for _ in range(config.lanes)],
+        "gates": random.getrandbits(config.columns),
+        "tail": random.getrandbits(1),
+        "double": double,
+        "last": random.random() < 0.3,
+        "keep": random.random() < 0.3,
+    }
+
+
+def model(config, events):
+    """``[transfer][column][lane]``; sums wrap, as the compiler proves that they never do."""
+    half = 1 << config.accumulator_width - 1
+    acc = [[0] * config.lanes for _ in range(config.columns)]
+    found = []
+    for event in events:
+        for column in range(config.columns):
+            for lane in range(config.lanes):
+                if event["double"]:
+                    acc[column][lane] *= 2
+                elif event["gates"] >> column & 1:
+                    acc[column][lane] += event["elements"][lane]
+                acc[column][lane] = (acc[column][lane] + half) % (2 * half) - half
+        if event["last"]:
+            found.append([list(row) for row in acc])
+            if not event["keep"]:
+                acc = [[0] * config.lanes for _ in range(config.columns)]
+    return found
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(idle=[0.0, 0.4], stall=[0.0, 0.7])
+async def sums_equal_model(dut, idle, stall):
+    """Random rows, gates, doublings and hand-overs; an event a cycle, sums one cycle later."""
+    config = CoreConfig(**parameters()["config"])
+    events = [random_event(config) for _ in range(120)]
+    events[-1]["last"] = 1
+    expected = model(config, events)
+    await start(dut, rows__valid=0, rows__payload=0, sums__ready=0)
+    rows, out = Watch(dut, "rows"), Watch(dut, "sums")
+    cocotb.start_soon(only_last_waits(dut, config))
+    cocotb.start_soon(send(dut, "rows", [pack(row_event(config), e) for e in events], idle=idle))
+    got = await receive(dut, "sums", len(expected), stall=stall)
+    assert [unpack(sums(config), bits) for bits in got] == expected
+    await idle_cycles(dut, 3)
+    assert not int(dut.sums__valid.value)
+    if not stall:
+        assert out.cycles == [c + 1 for c, e in zip(rows.cycles, events, strict=True) if e["last"]]
+        if not idle:
+            assert rows.cycles == list(range(rows.cycles[0], rows.cycles[0] + len(events)))
+
+
+async def only_last_waits(dut, config):
+    """An event that hands nothing over never waits for the taker."""
+    while True:
+        await FallingEdge(dut.clk)
+        await ReadOnly()
+        if int(dut.rows__valid.value) and not int(dut.rows__ready.value):
+            assert unpack(row_event(config), int(dut.rows__payload.value))["last"]
+            assert int(dut.sums__valid.value) and not int(dut.sums__ready.value)

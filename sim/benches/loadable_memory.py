@@ -1,0 +1,48 @@
+"""`LoadableMemory`: host writes by word, reads by row."""
+
+import random
+
+import cocotb
+from cocotb.triggers import FallingEdge, ReadOnly
+
+from spikeloom.rtl.layouts import WORD_BITS
+from spikeloom.rtl.loadable_memory import LoadableMemory
+from spikeloom.sim.bench import parameters, start
+
+CASES = [dict(width=32, depth=1), dict(width=7, depth=5), dict(width=96, depth=13), dict(width=256, depth=64)]
+
+
+def initial_rows(width, depth):
+    source = random.Random(7)
+    return [source.getrandbits(width) for _ in range(depth // 2)]
+
+
+def build(*, width, depth):
+    return LoadableMemory(width=width, depth=depth, init=initial_rows(width, depth))
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def reads_what_is_there(dut):
+    """Rows from the initial contents, and words written at random; a row comes a cycle after its address."""
+    width, depth = parameters()["width"], parameters()["depth"]
+    rows = initial_rows(width, depth) + [0] * (depth - depth // 2)
+    words = -(-width // WORD_BITS)
+    stride = 1 << (words - 1).bit_length()
+    await start(dut, read_enable=0, read_address=0, write_enable=0, write_address=0, write_data=0)
+    wanted = None
+    for _ in range(500):
+        read, write = random.random() < 0.7, random.random() < 0.4
+        row, to, word = random.randrange(depth), random.randrange(depth), random.randrange(words)
+        write &= not (read and row == to)
+        value = random.getrandbits(WORD_BITS)
+        dut.read_enable.value, dut.read_address.value = int(read), row
+        dut.write_enable.value, dut.write_address.value, dut.write_data.value = int(write), to * stride + word, value
+        await ReadOnly()
+        if wanted is not None:
+            assert int(dut.read_data.value) == wanted
+        if read:
+            wanted = rows[row]
+        if write:
+            mask = (1 << WORD_BITS) - 1 << WORD_BITS * word
+            rows[to] = (rows[to] & ~mask | value << WORD_BITS * word) & (1 << width) - 1
+        await FallingEdge(dut.clk)
