@@ -12,6 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
 from spikeloom.golden.files import written_aside
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 

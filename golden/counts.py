@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
+
 from spikeloom.golden.execute import Execution
 from spikeloom.golden.network import Layer, Network, TensorInfo
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from spikeloom.golden.network import IMAGE, Layer, Network
 from spikeloom.golden.neurons import lif
+from spikeloom.golden.threads import torch_threads
 from spikeloom.golden.widths import accumulator_bounds, membrane_bounds
-from torch import Tensor
 
 BATCH = 90  # images at a time: the working set of the demo's network stays in the cache
 
@@ -153,15 +155,11 @@ def execute(
     images = check_images(network, images)
     runners = [LayerRunner(network, layer) for layer in network.layers]
     parts = []
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         for start in range(0, max(len(images), 1), batch):
             parts.append(_execute_batch(runners, images[start : start + batch], record))
             if progress is not None:
                 progress(min(start + batch, len(images)))
-    finally:
-        torch.set_num_threads(before)
     return Execution(
         sums=np.concatenate([part.sums for part in parts]),
         spike_counts=_join([part.spike_counts for part in parts], 0),

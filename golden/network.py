@@ -30,6 +30,7 @@ from typing import Any, Literal
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+
 from spikeloom.golden.files import written_aside
 
 FORMAT = "spikeloom.network"

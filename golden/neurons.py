@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from spikeloom.golden.network import Neuron
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from spikeloom.golden.network import Neuron
 
 ALPHA = 4.0  # of SpikingJelly's Sigmoid surrogate
 

@@ -23,12 +23,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from spikeloom.golden.execute import execute
 from spikeloom.golden.layout import NEURONS, Site, sites
 from spikeloom.golden.network import IMAGE, Layer, Network
 from spikeloom.golden.spikformer import ATTENTION_SCALE, PIXEL_SCALE, Spikformer, SpikformerConfig, Stage
+from spikeloom.golden.threads import torch_threads
 from spikeloom.golden.widths import widths
-from torch import Tensor, nn
 
 Scales = Literal["power-of-two", "free"]
 GAIN = {"spikingjelly": 2, "dts": 1}
@@ -374,6 +376,6 @@ def _best_scale(
 def _accuracy(model: Spikformer, images: np.ndarray | None, labels: np.ndarray | None) -> float | None:
     if images is None or labels is None:
         return None
-    with torch.no_grad():
+    with torch.no_grad(), torch_threads(1):
         parts = [model(part).argmax(1) for part in torch.from_numpy(images).split(180)]
     return float((torch.cat(parts).numpy() == labels).mean())

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+
 from spikeloom.golden.execute import LayerRunner
 from spikeloom.golden.layout import NEURONS, Site, sites
 from spikeloom.golden.network import IMAGE, Layer, Network, Neuron

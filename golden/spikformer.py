@@ -14,9 +14,10 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from spikeloom.golden.neurons import dts_lif, spikingjelly_lif
 from spikeloom.golden.time_mask import TimeMask
-from torch import Tensor, nn
 
 PIXEL_SCALE = 1 / 256
 ATTENTION_SCALE = 0.125

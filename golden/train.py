@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from spikeloom.golden import datasets
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.threads import torch_threads
 from spikeloom.golden.time_mask import mask_loss
-from torch import Tensor
 
 # The model that is shipped for the digits. Its attention fires at the integer 8 of Spikformer: this neuron
 # does not halve its input, so that its real threshold is 1 and not 0.5.
@@ -104,9 +106,7 @@ def train(
         raise ValueError(f"the images of {recipe.dataset} are {train_set.images.shape[1:]}, not {shape}")
     if config.classes <= train_set.labels.max():
         raise ValueError(f"{recipe.dataset} has more than {config.classes} classes")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(recipe.threads)
-    try:
+    with torch_threads(recipe.threads):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             model = Spikformer(config)
@@ -123,8 +123,6 @@ def train(
             recipe=recipe,
             split=datasets.describe_split(recipe.dataset),
         )
-    finally:
-        torch.set_num_threads(threads)
     return model, report
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from spikeloom.golden.network import IMAGE, Layer, Network, TensorInfo
 
 Bounds = tuple[int, int]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.train import DIGITS, Recipe, accuracy

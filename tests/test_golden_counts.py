@@ -4,6 +4,7 @@ import golden_reference
 import numpy as np
 import pytest
 from golden_reference import at, receptive_field
+
 from spikeloom.golden.counts import TOTAL, counts
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import IMAGE

@@ -5,6 +5,7 @@ from dataclasses import replace
 import golden_reference
 import numpy as np
 import pytest
+
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import IMAGE, Neuron

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
+
 from spikeloom.golden.network import IMAGE, Layer, Network
 from spikeloom.golden.random_network import random_network
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+
 from spikeloom.golden.network import Neuron
 from spikeloom.golden.neurons import dts_lif, lif, spikingjelly_lif
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import Neuron
@@ -201,6 +202,14 @@ def test_integers_are_the_nearest():
         assert (abs(layer.weight - weight / unit)[inside] <= 0.5).all()
         assert (abs(layer.bias - bias / layer.scale) <= 0.5).all()
         assert abs(layer.weight.astype(int)).max() > 60  # the range is used
+
+
+def test_readout_shares_one_scale_and_counts_its_bias_for_all_tokens_and_steps():
+    model = random_model(13, steps=5)
+    head = quantize(model).layers[-1]
+    assert len(set(head.scale.tolist())) == 1
+    wanted = model.head.bias.detach().double().numpy() * 16 * 5 / head.scale
+    assert (abs(head.bias - wanted) <= 0.5).all() and abs(wanted).max() > 100
 
 
 def test_pixel_scale_is_part_of_the_first_scale():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig, record_spikes
 
 CIFAR = dict(channels=3, height=32, width=32, dim=384, depth=4, heads=12, pools=(False, False, True, True))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from spikeloom.golden.time_mask import TimeMask, initial_parameters, mask_loss, prefix_length, scores
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+
 from spikeloom.golden import train as module
-from spikeloom.golden.spikformer import SpikformerConfig
+from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.train import Recipe, train
 
 SMALL = dict(dim=16, heads=2, mlp_ratio=2, neuron="dts", dynamic=True, attention_threshold=1.0)
@@ -43,6 +44,18 @@ def test_augmentation_moves_images_and_keeps_their_type():
     far = moved.clone()
     far[:, :, 1:6, 1:6] = 0
     assert not far.any()  # at most a pixel away
+
+
+def test_recalibration_takes_the_statistics_of_all_images():
+    torch.manual_seed(0)
+    model = Spikformer(SpikformerConfig(dim=16, heads=2))
+    images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8)
+    module._recalibrate(model, images, 20)
+    currents = model.patch_embed.proj_conv(images / 256).detach()
+    norm = model.patch_embed.proj_bn
+    # Tolerance: the average of two halves against the average of all, in float32.
+    assert torch.allclose(norm.running_mean, currents.mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-6)
+    assert norm.num_batches_tracked == 2 and norm.momentum == 0.1 and not model.training
 
 
 def test_images_of_another_shape_are_refused():

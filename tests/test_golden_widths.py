@@ -7,6 +7,7 @@ from dataclasses import replace
 import golden_reference
 import numpy as np
 import pytest
+
 from spikeloom.golden.network import IMAGE, Layer, Network, Neuron
 from spikeloom.golden.random_network import random_images, random_network
 from spikeloom.golden.widths import Widths, accumulator_bounds, membrane_bounds, signed_bits, widths
