@@ -467,12 +467,13 @@ def synthesise_core(
     folder = Path(build_dir).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     source, netlist, stat = f"{CORE}.sv", f"{CORE}.netlist.v", f"{CORE}.stat.json"
+    multiplying = f"{CORE}.multiplying"
     (folder / source).write_text(core_verilog)
     script = [
         f"read_verilog -sv {_READ_OPTIONS} {source}",
         _AFTER_READ.format(top=CORE),
         "opt -full",
-        "select -assert-none */t:$mul */t:$macc */t:$div */t:$mod",
+        f"tee -q -o {multiplying} dump */t:$mul */t:$div */t:$mod",
         f"synth_ecp5 -top {CORE}" + ("" if block_ram else " -nobram"),
         f"tee -q -o {stat}.part stat -json",
         f"write_verilog -noattr {netlist}.part",
@@ -483,11 +484,24 @@ def synthesise_core(
     for name in (netlist, stat):
         os.replace(folder / f"{name}.part", folder / name)
     cells = json.loads((folder / stat).read_text())["design"]["num_cells_by_type"]
+    if found := _multipliers((folder / multiplying).read_text()):
+        raise BuildError(f"the core multiplies or divides signals: {', '.join(found)}")
     if cells.get("MULT18X18D") or cells.get("ALU54B"):
-        raise BuildError(f"the core multiplies: {cells.get('MULT18X18D', 0)} MULT18X18D")
+        raise BuildError(f"the core uses {cells.get('MULT18X18D', 0)} multipliers, MULT18X18D")
     library = folder / "ecp5_cells.v"
     library.write_text(cell_models())
     return SynthesisReport(netlist=folder / netlist, library=library, cells=cells)
+
+
+def _multipliers(dump: str) -> list[str]:
+    """Cells in Yosys' dump that multiply or divide two signals; times a constant is a few adders."""
+    found = []
+    for cell in re.split(r"^\s*cell ", dump, flags=re.MULTILINE)[1:]:
+        operands = re.findall(r"connect \\[AB] (.*)", cell)
+        if not any(re.fullmatch(r"-?\d+('[01]+)?", operand.strip()) for operand in operands):
+            kind, name = cell.split()[:2]
+            found.append(f"{kind} {name}")
+    return found
 
 
 def cell_models() -> str:
