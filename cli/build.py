@@ -76,9 +76,7 @@ def build(
         as_json=as_json,
     )
     if not report.timing_met:
-        note(
-            f"timing is not met: {report.fmax_mhz:g} of {report.clock_mhz:g} MHz; try --seed or --clock"
-        )
+        note(f"timing is not met: {report.fmax_mhz:g} of {report.clock_mhz:g} MHz; try --seed or --clock")
         raise typer.Exit(1)
 
 

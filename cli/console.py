@@ -17,7 +17,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -106,13 +105,12 @@ class Bars:
 
     def __init__(self) -> None:
         self.progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<22}"),
-            BarColumn(bar_width=18),
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
+            TextColumn("<"),
+            TimeRemainingColumn(elapsed_when_finished=False),
             TextColumn("{task.fields[state]}"),
             console=Console(stderr=True),
         )

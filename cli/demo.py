@@ -1,5 +1,254 @@
-EXAMPLE = ""
+"""`spikeloom demo`: the whole flow, each stage kept until its inputs change."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spikeloom.cli.console import Bars, bars, emit, note, number, pairs, percent, plain
+from spikeloom.cli.inputs import Samples, core_for, load_samples
+from spikeloom.cli.options import AsJson, Images
+
+if TYPE_CHECKING:
+    from spikeloom.golden.network import Network
+
+EXAMPLE = "Example: spikeloom demo --board ulx3s-45f"
+STEPS = 100  # of the build's progress bar
 
 
-def demo() -> None:
-    """To do."""
+def demo(
+    model: Annotated[
+        str, typer.Argument(metavar="[CHECKPOINT]", help="Of `spikeloom train`, or a shipped model.")
+    ] = "digits",
+    board: Annotated[str, typer.Option(metavar="NAME", help="See `spikeloom info --boards`.")] = "ulx3s-85f",
+    clock: Annotated[
+        float | None, typer.Option(min=0.001, metavar="MHZ", help="Default: the board's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the placement.")] = 1,
+    images: Images = None,
+    no_build: Annotated[bool, typer.Option("--no-build", help="Leave out place and route.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Default: build/<network>.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """From the shipped model to a bitstream, with every spike checked; minutes, seconds the second time."""
+    from spikeloom.cli.background import building
+    from spikeloom.cli.simulation import finished_well, simulator_version, time_steps
+    from spikeloom.gen.targets import target
+
+    begin = time.monotonic()
+    chosen = target(board)
+    if not simulator_version():
+        raise FileNotFoundError("verilator is not installed; on Debian: apt install verilator g++ make")
+    with bars() as shown:
+        quantized, network, samples, folder = _quantize(model, images, output, shown)
+        compiled, config = _compile(network, samples, chosen.name, folder, shown)
+        advance = shown.bar("place and route", STEPS) if not no_build else None
+
+        def progress(stage: str, done: float) -> None:
+            assert advance is not None
+            advance(round(STEPS * done), STEPS, state=stage)
+
+        arguments = {
+            "verilog": str(folder / "verilog" / "core.v"),
+            "config": config,
+            "board": chosen.name,
+            "clock_hz": None if clock is None else round(clock * 1e6),
+            "folder": str(folder / chosen.name),
+            "seed": seed,
+        }
+        with contextlib.nullcontext() if no_build else building(progress, **arguments) as wait:
+            simulated = _simulate(network, samples, config, folder, shown)
+            built = None if wait is None else wait()
+    cycles = simulated["cycles_per_image"]
+    record: dict[str, Any] = {
+        "network": network.name,
+        "board": chosen.name,
+        "folder": folder,
+        "accuracy_float": quantized["accuracy_float"],
+        **{k: v for k, v in simulated.items() if k not in ("layers", "core", "seconds", "cached", "network")},
+        **time_steps(network),
+        "ms_per_image": None if built is None else cycles / built["clock_mhz"] / 1000,
+        "ms_per_image_at_fmax": None if built is None else cycles / built["fmax_mhz"] / 1000,
+        **({} if built is None else {k: v for k, v in built.items() if k not in ("cached", "critical_path")}),
+        "layers": simulated["layers"],
+        "core": config,
+        "stages_cached": {
+            "quantize": quantized["cached"],
+            "compile": compiled["cached"],
+            "simulate": simulated["cached"],
+            "build": None if built is None else built["cached"],
+        },
+        "stages_seconds": {
+            "quantize": quantized["seconds"],
+            "compile": compiled["seconds"],
+            "simulate": simulated["seconds"],
+            "build": None if built is None else built["build_seconds"],
+        },
+        "seconds": round(time.monotonic() - begin, 1),
+    }
+    from spikeloom.cli.stages import write_text
+
+    write_text(folder / "demo.json", json.dumps(plain(record), indent=2) + "\n")
+    emit(record, pairs(f"{network.name} on {chosen.name}", _rows(record)), as_json=as_json)
+    if simulated["first_difference_text"]:
+        note(f"first difference: {simulated['first_difference_text']}")
+    if built is not None and not built["timing_met"]:
+        note(f"timing is not met: {built['fmax_mhz']:g} of {built['clock_mhz']:g} MHz; try another --seed")
+    if not finished_well(simulated) or (built is not None and not built["timing_met"]):
+        raise typer.Exit(1)
+
+
+def _quantize(
+    model: str, images: int | None, output: Path | None, shown: Bars
+) -> tuple[dict[str, Any], Network, Samples, Path]:
+    """The checkpoint as a network, and both accuracies; with the images and the demo's folder."""
+    from spikeloom.cli.inputs import model_path
+    from spikeloom.cli.stages import code_sha256, file_sha256, stage, versions
+    from spikeloom.golden.network import Network
+
+    checkpoint = model_path(model)
+    name = checkpoint.parent.name if checkpoint.stem == "checkpoint" else checkpoint.stem
+    folder = output or Path("build") / name
+    path = folder / "network.safetensors"
+
+    def make() -> dict[str, Any]:
+        from dataclasses import replace
+
+        from spikeloom.cli.inputs import checkpoint_provenance
+        from spikeloom.golden import checkpoints
+        from spikeloom.golden.execute import execute
+        from spikeloom.golden.quantize import quantize
+        from spikeloom.golden.train import accuracy
+
+        trained, header = checkpoints.load(checkpoint)
+        network = quantize(trained, name=name, provenance=checkpoint_provenance(header, checkpoint))
+        held_out = load_samples("digits", network, images)
+        assert held_out.labels is not None
+        advance(0, len(held_out.images), state="float model")
+        of_float = accuracy(trained, held_out.images, held_out.labels)
+        advance(state="integer model")
+        execution = execute(network, held_out.images, progress=lambda done: advance(done))
+        of_integers = execution.accuracy(held_out.labels)
+        measured = {
+            "accuracy_float": of_float,
+            "accuracy_integer": of_integers,
+            "images": len(held_out.images),
+        }
+        replace(network, provenance={**network.provenance, **measured}).save(path)
+        return measured
+
+    advance = shown.bar("quantise", 1)
+    inputs = {"checkpoint": file_sha256(checkpoint), "images": images, "code": code_sha256("golden")}
+    inputs |= versions("torch", "numpy", "scikit-learn")
+    result = stage(folder / "stages", "quantize", inputs=inputs, outputs=[path], make=make)
+    network = Network.load(path)
+    samples = load_samples("digits", network, images)
+    _done(advance, result, len(samples.images))
+    return result, network, samples, folder
+
+
+def _compile(
+    network: Network, samples: Samples, board: str, folder: Path, shown: Bars
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """Verilog and test vectors for the core that suits the board; the result and the core's fields."""
+    from spikeloom.cli.stages import code_sha256, file_sha256, stage, versions
+    from spikeloom.gen.targets import target
+
+    config = core_for(network, target(board).core)
+
+    def make() -> dict[str, Any]:
+        from spikeloom.cli.export import export
+        from spikeloom.gen.compiler import compile_network
+        from spikeloom.gen.verilog import core_verilog
+
+        compiled = compile_network(network, config)
+        verilog = core_verilog(config, compiled.program)
+        export(compiled, verilog, samples.first(min(10, len(samples.images))), folder / "verilog")
+        return {"verilog_bytes": len(verilog)}
+
+    advance = shown.bar("compile", 1)
+    inputs = {"network": file_sha256(folder / "network.safetensors"), "core": asdict(config)}
+    inputs |= {"code": code_sha256("golden", "rtl", "gen", "cli"), **versions("amaranth")}
+    outputs = [folder / "verilog" / name for name in ("core.v", "vectors.npz", "manifest.json")]
+    result = stage(folder / "stages", "compile", inputs=inputs, outputs=outputs, make=make)
+    _done(advance, result, 1)
+    return result, asdict(config)
+
+
+def _simulate(
+    network: Network, samples: Samples, config: dict[str, int], folder: Path, shown: Bars
+) -> dict[str, Any]:
+    """All images on the compiled Verilog, against the golden model."""
+    from spikeloom.cli.simulation import simulate, simulator_version
+    from spikeloom.cli.stages import code_sha256, file_sha256, sha256, stage
+
+    verilog = folder / "verilog" / "core.v"
+
+    def make() -> dict[str, Any]:
+        from spikeloom.gen.compiler import compile_network
+        from spikeloom.rtl.config import CoreConfig
+
+        compiled = compile_network(network, CoreConfig(**config))
+        return simulate(compiled, verilog.read_text(), samples, folder / "simulation", shown)
+
+    inputs = {"verilog": file_sha256(verilog), "images": sha256(samples.images.tobytes())}
+    inputs |= {"network": file_sha256(folder / "network.safetensors"), "verilator": simulator_version()}
+    inputs |= {"code": code_sha256("golden", "sim", "cli")}
+    result = stage(folder / "stages", "simulate", inputs=inputs, outputs=[], make=make)
+    if result["cached"]:
+        _done(shown.bar("simulating", 1), result, len(samples.images))
+    return result
+
+
+def _done(advance: Any, result: dict[str, Any], total: int) -> None:
+    advance(total, total, state="unchanged" if result["cached"] else "")
+
+
+def _rows(record: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The final table."""
+    images = record["images"]
+    exact = f"{record['images_bit_exact']} of {images}"
+
+    def an_image(name: str) -> str:
+        return number(round(record[name] / images))
+
+    rows: list[tuple[str, Any]] = [
+        ("accuracy float", percent(record["accuracy_float"])),
+        ("accuracy integer", percent(record["accuracy_integer"])),
+        ("accuracy hardware", percent(record["accuracy_hardware"])),
+        ("images bit-exact, every spike", exact),
+        ("counters as golden", record["counters_match"]),
+        ("cycles an image", record["cycles_per_image"]),
+    ]
+    if record["ms_per_image"] is not None:
+        at, top = f"{record['clock_mhz']:g} MHz", f"{record['fmax_mhz']:g} MHz"
+        text = f"{record['ms_per_image']:.3f} at {at}, {record['ms_per_image_at_fmax']:.3f} at {top}"
+        rows.append(("ms an image", text))
+    steps = ", ".join(f"{name} {steps}" for name, steps in record["t_per_layer"].items())
+    rows += [
+        ("time steps", f"{record['t_avg']:.2f} on average, at most {record['t_max']}: {steps}"),
+        ("accumulates an image", f"{an_image('sops_done')} done, {an_image('sops_skipped')} skipped"),
+        ("weight rows skipped an image", an_image("rows_skipped")),
+    ]
+    for name in ("reads", "writes"):
+        key = f"membrane_{name}"
+        rows.append((f"membrane {name} an image", f"{an_image(key)} done, {an_image(f'{key}_saved')} saved"))
+    if record["ms_per_image"] is not None:
+        there = record["available"]
+        for label, key in (("LUT", "luts"), ("block RAM", "block_rams"), ("multipliers", "multipliers")):
+            rows.append((label, f"{record[key]:,}" + (f" of {there[key]:,}" if key in there else "")))
+        met = "met" if record["timing_met"] else "NOT MET"
+        rows += [
+            ("fmax", f"{record['fmax_mhz']:g} MHz, {record['clock_mhz']:g} wanted: {met}"),
+            ("bitstream", str(record["bitstream"])),
+        ]
+    rows.append(("seconds", record["seconds"]))
+    return rows

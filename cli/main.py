@@ -53,6 +53,8 @@ def run(arguments: Sequence[str]) -> int:
     with json_alone() if as_json else contextlib.nullcontext():
         try:
             code = command.main(args=list(arguments), prog_name="spikeloom", standalone_mode=False)
+            if code == INTERRUPTED:  # what typer makes of it
+                raise KeyboardInterrupt
             return code if isinstance(code, int) else 0
         except (KeyboardInterrupt, typer.Abort):
             message, code = "interrupted; the same command continues where it stopped", INTERRUPTED

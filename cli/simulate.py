@@ -1,5 +1,114 @@
-EXAMPLE = ""
+"""`spikeloom simulate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from spikeloom.cli.console import bars, emit, note, number, pairs, percent, table
+from spikeloom.cli.inputs import core_for, folder_for, load_network, load_samples
+from spikeloom.cli.options import (
+    DEFAULT_MODEL,
+    AccumulatorWidth,
+    AsJson,
+    Board,
+    Columns,
+    Data,
+    Images,
+    Lanes,
+    Model,
+    NeuronLanes,
+    Output,
+    Steps,
+)
+
+EXAMPLE = "Example: spikeloom simulate --images 1 --waves build/wave.fst"
 
 
-def simulate() -> None:
-    """To do."""
+def simulate(
+    model: Model = DEFAULT_MODEL,
+    images: Images = None,
+    lanes: Lanes = None,
+    columns: Columns = None,
+    neuron_lanes: NeuronLanes = None,
+    accumulator_width: AccumulatorWidth = None,
+    board: Board = None,
+    steps: Steps = None,
+    data: Data = "digits",
+    waves: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Record all signals (FST); of one image unless --images."),
+    ] = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the Verilog on images and compare every spike, class sum and counter with the golden model."""
+    from spikeloom.cli.simulation import finished_well, simulator_version
+    from spikeloom.cli.simulation import simulate as run
+    from spikeloom.gen.compiler import compile_network
+    from spikeloom.gen.targets import target
+    from spikeloom.gen.verilog import core_verilog
+
+    network = load_network(model, steps)
+    if waves is not None and images is None:
+        images = 1
+    samples = load_samples(data, network, images)
+    chosen = {"lanes": lanes, "columns": columns, "neuron_lanes": neuron_lanes}
+    chosen["accumulator_width"] = accumulator_width
+    config = core_for(network, target(board).core if board else {}, chosen)
+    compiled = compile_network(network, config)
+    if not simulator_version():
+        raise FileNotFoundError("verilator is not installed; on Debian: apt install verilator g++ make")
+    folder = output or folder_for(network) / "simulation"
+    if waves is not None:
+        waves.parent.mkdir(parents=True, exist_ok=True)
+    with bars() as shown:
+        advance = shown.bar("Verilog", 1)
+        verilog = core_verilog(config, compiled.program)
+        advance(1)
+        record = run(compiled, verilog, samples, folder, shown, waves=waves)
+    record["waves"] = waves
+    emit(record, *report(record), as_json=as_json)
+    if record["first_difference_text"]:
+        note(f"first difference: {record['first_difference_text']}")
+    elif not record["counters_match"]:
+        note("the counters differ from the golden model's")
+    if not finished_well(record):
+        raise typer.Exit(1)
+
+
+def report(record: dict[str, Any]) -> list[RenderableType]:
+    """Tables of a simulation's record."""
+    images = record["images"]
+    rows = [
+        [
+            layer["name"],
+            layer["steps"],
+            layer["cycles_per_image"],
+            round(layer["spikes"] / images),
+            round(layer["sops_done"] / images),
+            round(layer["sops_skipped"] / images),
+        ]
+        for layer in record["layers"]
+    ]
+    columns = ["layer", "T_l", "cycles", "spikes", "accumulates", "skipped"]
+
+    def done(name: str, saved: str) -> str:
+        return f"{number(round(record[name] / images))}, {number(round(record[saved] / images))} saved"
+
+    summary = [
+        ("images bit-exact", f"{record['images_bit_exact']} of {images}"),
+        ("counters as golden", record["counters_match"]),
+        ("accuracy integer", percent(record["accuracy_integer"])),
+        ("accuracy hardware", percent(record["accuracy_hardware"])),
+        ("T_avg of T_max", f"{record['t_avg']:.2f} of {record['t_max']}"),
+        ("cycles an image", record["cycles_per_image"]),
+        ("weight rows skipped an image", round(record["rows_skipped"] / images)),
+        ("membrane reads an image", done("membrane_reads", "membrane_reads_saved")),
+        ("membrane writes an image", done("membrane_writes", "membrane_writes_saved")),
+        ("cycles a second simulated", record["simulated_cycles_per_second"]),
+    ]
+    return [table("Layers, per image", columns, rows), pairs("Simulation", summary)]
