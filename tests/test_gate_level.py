@@ -1,4 +1,4 @@
-"""The synthesised netlist of a tiny core, in cells of the ECP5, against golden: whole images, class by class."""
+"""The synthesised netlist of a tiny core, in cells of the ECP5, against golden: sums of whole images."""
 
 import numpy as np
 import pytest

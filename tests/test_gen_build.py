@@ -265,7 +265,9 @@ def test_multiplier_refused(tmp_path):
     endmodule"""
     with pytest.raises(BuildError, match=r"the core multiplies or divides signals: \$mul "):
         synthesise_core(core, tmp_path)
-    synthesise_core(core.replace("a * b", "a * 5"), tmp_path)
+    with pytest.raises(BuildError, match="the core uses 1 multipliers, MULT18X18D"):
+        synthesise_core(core.replace("a * b", "a * 5"), tmp_path)
+    synthesise_core(core.replace("y <= a * b", "y[5:0] <= a[2:0] * 3'd5"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -282,9 +284,7 @@ def test_programmer_command(board, flash, options):
 
 
 def test_programmer_unknown():
-    with pytest.raises(
-        ValueError, match="does not program 'icesugar-pro', use its own tool; it .* ulx3s-85f"
-    ):
+    with pytest.raises(ValueError, match="does not program 'icesugar-pro', use its own tool; it .* ulx3s-85f"):
         programmer_command(target("icesugar-pro"), "a.bit")
 
 
@@ -301,9 +301,7 @@ def test_program_no_bitstream(tmp_path):
 def test_program_no_tool(tmp_path, monkeypatch):
     (tmp_path / "a.bit").write_bytes(b"")
     monkeypatch.setenv("OPENFPGALOADER", "no-such-loader")
-    with pytest.raises(
-        ProgramError, match="no-such-loader is not installed: sudo apt install openfpgaloader"
-    ):
+    with pytest.raises(ProgramError, match="no-such-loader is not installed: sudo apt install openfpgaloader"):
         program(target("ulx3s-85f"), tmp_path / "a.bit")
 
 
