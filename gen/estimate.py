@@ -16,11 +16,14 @@ import numpy as np
 from spikeloom.gen.compiler import Compiled
 from spikeloom.gen.program import producer_steps, stored_steps
 from spikeloom.golden.network import IMAGE, Layer, Network
-from spikeloom.rtl.event_scanner import FIFO_DEPTH
+from spikeloom.rtl.core import JOB_FIFO_DEPTH, WORD_FIFO_DEPTH
+from spikeloom.rtl.event_scanner import FIFO_DEPTH, IN_FLIGHT
 from spikeloom.rtl.layouts import DESCRIPTOR_WORDS
 
 FETCH_CYCLES = DESCRIPTOR_WORDS + 2  # a descriptor, and its dispatch
-NEURON_LATENCY = 4  # from the issue of a word to its spikes
+SCAN_LATENCY = 3  # from a slot to the emitter
+ARRAY_LATENCY = 4  # from the emitter to the adders, a register a cycle
+NEURON_LATENCY = 5  # from the issue of a word to its spikes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,90 +90,88 @@ def estimate(compiled: Compiled, activity: Activity) -> Estimate:
     return Estimate(layers=layers, cycles=sum(x.cycles for x in layers) + FETCH_CYCLES + 1)
 
 
-@dataclass
 class _Pipeline:
     """Time stamps of the units, in cycles since the layer started to run."""
 
-    fetch: int = 0  # the scanner's last slot
-    emitted: int = -2  # the emitter's last event
-    taken: int = -2  # the array's last event, and the one before
-    taken_before: int = -3
-    neuron: int = -NEURON_LATENCY  # the neurons' last word
-    written: int = 0  # the writer's last word is done
-    slots: int = 0
-    events: int = 0
-    neuron_words: int = 0
-    written_words: int = 0
-
-    def __post_init__(self) -> None:
-        self.queue: deque[int] = deque()  # when the groups that may be in the queue leave it
-        self.jobs: deque[int] = deque()  # when the jobs that may be in their queue leave it
-        self.freezes: deque[tuple[int, int]] = deque()  # of the neurons, by the writer: from, cycles
-        self.sums_taken = -1  # the neurons have taken the last sums
-        self.reads_pending = 0  # of the writer: each takes a slot from the scanner
+    def __init__(self) -> None:
+        self.slots = self.events = self.neuron_words = self.written_words = 0
+        self._fetched = 0  # the scanner's last slot
+        self._emitted = -1  # the emitter's last event
+        self._added = deque([-1] * ARRAY_LATENCY, maxlen=ARRAY_LATENCY)  # the array's last events
+        self._queue: deque[int] = deque(maxlen=FIFO_DEPTH)  # when the scanner's last groups left it
+        self._jobs: deque[int] = deque([0] * JOB_FIFO_DEPTH, maxlen=JOB_FIFO_DEPTH)  # likewise
+        self._sums_taken = -1  # the neurons have taken the last sums
+        self._neuron = -NEURON_LATENCY  # the neurons' last word
+        self._frozen: deque[tuple[int, int]] = deque()  # of the neurons, by the writer: from, cycles
+        self._written = deque([-1] * WORD_FIFO_DEPTH, maxlen=WORD_FIFO_DEPTH)  # the writer's last words
+        self._reads = 0  # of the writer: each takes a slot from the scanner
 
     def item(self, groups: list[tuple[int, int]], slots: int) -> None:
         """Scan one item: `groups` are (slot, events) of the words that are kept, in order; slots count from 0."""
-        while len(self.jobs) >= 4:
-            self.fetch = max(self.fetch, self.jobs.popleft())
-        start = self.fetch + 2 + self.reads_pending  # one cycle to take the item
-        self.reads_pending = 0
-        done = -1
+        start = max(self._fetched, self._jobs[0]) + 2 + self._reads  # one cycle to take the item
+        self._reads = 0
         for slot, events in groups:
-            start = max(start, self._room() - slot + 1 - (slot - done - 1))
-            done = slot
-            self._emit(start + slot + 1, events)
-        self.fetch = max(start + slots - 1, self._room())
+            start = max(start, self._room() - slot + 1)
+            self._emit(start + slot + SCAN_LATENCY, events)
+        self._fetched = start + slots - 1
         self.slots += slots
 
     def _room(self) -> int:
-        """When the queue has room for a group and one on its way."""
-        return self.queue[-(FIFO_DEPTH - 1)] if len(self.queue) >= FIFO_DEPTH - 1 else -1
+        """When the queue has room for a group and those on their way."""
+        depth = FIFO_DEPTH - IN_FLIGHT
+        return self._queue[-depth] if len(self._queue) >= depth else -1
 
-    def _emit(self, pushed: int, events: int) -> None:
-        """A group enters the queue at `pushed`, leaves it when the emitter is free, and becomes events."""
-        leaves = max(pushed + 1, self.emitted)
-        self.queue.append(leaves)
-        if len(self.queue) > FIFO_DEPTH:
-            self.queue.popleft()
-        for index in range(events):
-            self.emitted = max(self.emitted + 1, leaves + 1, self.taken_before if index else 0)
-            self.taken_before, self.taken = self.taken, max(self.taken + 1, self.emitted + 2)
+    def _emit(self, comes: int, events: int) -> None:
+        """A group leaves the queue when it has come and the emitter is free, and becomes events."""
+        leaves = max(comes, self._emitted)
+        self._queue.append(leaves)
+        for _ in range(events):
+            self._emitted = max(self._emitted, leaves, self._added[0] - 1) + 1
+            self._added.append(max(self._added[-1] + 1, self._emitted + ARRAY_LATENCY))
         self.events += events
 
     def hand_over(self) -> int:
-        """The last event of an item waits until the neurons have taken the sums before; when they have these."""
-        self.taken = max(self.taken, self.sums_taken)
-        return self.taken + 1
+        """The last event of an item waits until the neurons have taken the sums before; when they see these."""
+        self._added[-1] = max(self._added[-1], self._sums_taken + 1)
+        return self._added[-1] + 1
 
-    def job(self, ready: int, *, columns: int, words: int, fence: bool, each: bool, costs: list[tuple[int, int]]) -> None:
+    def job(
+        self, ready: int, *, columns: int, words: int, fence: bool, each: bool, costs: list[tuple[int, int]]
+    ) -> None:
         """Neurons: `words` a column; `each` column waits for the pipeline to empty. costs: writer's (cycles, reads)."""
         at = ready
         for column in range(columns):
             if (fence and column == 0) or each:
-                at = max(at, self.neuron + NEURON_LATENCY)
+                at = max(at, self._neuron + NEURON_LATENCY)
             for _ in range(words):
-                at = max(at, self.neuron + 1)
-                while self.freezes and self.freezes[0][0] <= at:
-                    begin, length = self.freezes.popleft()
-                    at = max(at, begin + length)
-                    self.freezes = deque((b + length, n) for b, n in self.freezes)
-                self.neuron = at
+                at = self._neuron = self._unfrozen(max(at, self._neuron + 1))
             if costs:
-                cycles, reads = costs[column]
-                valid = at + NEURON_LATENCY + sum(n for _, n in self.freezes)
-                self.written = max(self.written, valid) + cycles
-                if cycles > 1:
-                    self.freezes.append((at + NEURON_LATENCY, cycles - 1))
-                self.reads_pending += reads
-                self.written_words += cycles
+                self._write(*costs[column])
         self.neuron_words += columns * words
-        self.sums_taken = self.neuron
-        self.jobs.append(self.neuron)
+        self._sums_taken = self._neuron
+        self._jobs.append(self._neuron)
+
+    def _unfrozen(self, at: int) -> int:
+        """The first cycle from `at` on in which the neurons' pipeline moves."""
+        while self._frozen and self._frozen[0][0] <= at:
+            begin, length = self._frozen.popleft()
+            at = max(at, begin + length)
+            self._frozen = deque((b + length, n) for b, n in self._frozen)
+        return at
+
+    def _write(self, cycles: int, reads: int) -> None:
+        """The neurons' last word goes through the queue to the writer; where that is full, the neurons freeze."""
+        leaves = self._neuron + NEURON_LATENCY + sum(length for _, length in self._frozen)
+        enters = max(leaves, self._written[0] + 1)
+        if enters > leaves:
+            self._frozen.append((self._neuron + NEURON_LATENCY, enters - leaves))
+        self._written.append(max(enters, self._written[-1]) + cycles)
+        self._reads += reads
+        self.written_words += cycles
 
     def end(self) -> int:
         """When the layer's last word is written."""
-        return max(self.neuron + NEURON_LATENCY, self.written)
+        return max(self._neuron + NEURON_LATENCY, self._written[-1] + 1)
 
 
 def _estimate_layer(compiled: Compiled, layer: Layer, activity: Activity) -> LayerEstimate:
@@ -178,7 +179,9 @@ def _estimate_layer(compiled: Compiled, layer: Layer, activity: Activity) -> Lay
     runs = layer.steps if layer.kind == "readout" else stored_steps(network, layer, compiled.memory)
     pipe = _Pipeline()
     if not runs:
-        return LayerEstimate(name=layer.name, cycles=FETCH_CYCLES + 1, slots=0, events=0, neuron_words=0, written_words=0)
+        return LayerEstimate(
+            name=layer.name, cycles=FETCH_CYCLES + 1, slots=0, events=0, neuron_words=0, written_words=0
+        )
     scans = min(layer.steps, producer_steps(network, layer))
     walk = _Walk(compiled, layer, activity)
     tiles = -(-layer.channels_out // config.lanes)
@@ -188,7 +191,9 @@ def _estimate_layer(compiled: Compiled, layer: Layer, activity: Activity) -> Lay
         valid = min(config.lanes, layer.channels_out - tile * config.lanes)
         words = -(-valid // config.neuron_lanes)
 
-        def job(step: int, index: int, group: tuple[int, int, int], words: int = words) -> None:
+        def job(
+            step: int, index: int, group: tuple[int, int, int], words: int = words, tile: int = tile
+        ) -> None:
             y, x, columns = group
             pipe.job(
                 pipe.hand_over(),

@@ -67,10 +67,9 @@ def map_memory(network: Network, *, lanes: int) -> MemoryMap:
             storage[layer.name] = storage[layer.residual]
             in_place.add(layer.name)
     storage[IMAGE] = IMAGE
-    lifetimes = {name: _lifetime(network, {k for k, v in storage.items() if v == name}) for name in set(storage.values())}
-    shapes = {
-        name: _room([tensors[k] for k, v in storage.items() if v == name], lanes) for name in lifetimes
-    }
+    sharing = {name: [k for k, v in storage.items() if v == name] for name in set(storage.values())}
+    lifetimes = {name: _lifetime(network, set(names)) for name, names in sharing.items()}
+    shapes = {name: _room([tensors[k] for k in names], lanes) for name, names in sharing.items()}
     bases: dict[str, int] = {}
     for name in sorted(lifetimes, key=lambda n: (-shapes[n].size, n)):
         bases[name] = _first_fit(name, bases, shapes, lifetimes)

@@ -15,7 +15,8 @@ class AcArray(wiring.Component):
     which multiplies the planes accumulated so far (Horner, most significant plane first). The AND gate is the
     multiplier. `last` hands ``acc`` over after the event; then it starts at zero, or stays for `keep`.
 
-    One event a cycle; stalls only while `last` waits for the taker of the previous sums. The sums lag one cycle.
+    One event a cycle; stalls only while `last` waits for the taker of the previous sums. The sums lag two cycles: a
+    row is registered before it is added, since it comes from a block memory.
 
     Parameters
     ----------
@@ -38,19 +39,18 @@ class AcArray(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        row, config = self.rows.payload, self.config
-
-        full = Signal()
-        m.d.comb += [
-            self.sums.valid.eq(full),
-            self.rows.ready.eq(~row.last | ~full | self.sums.ready),
-        ]
+        config = self.config
+        row, held, full = Signal(row_event(config)), Signal(), Signal()
         taken, hands_over, clears = Signal(), Signal(), Signal()
         m.d.comb += [
-            taken.eq(self.rows.valid & self.rows.ready),
+            self.sums.valid.eq(full),
+            taken.eq(held & ~(row.last & full)),
             hands_over.eq(taken & row.last),
             clears.eq(hands_over & ~row.keep),
+            self.rows.ready.eq(~held | taken),
         ]
+        with m.If(self.rows.ready):
+            m.d.sync += [held.eq(self.rows.valid), row.eq(self.rows.payload)]
         with m.If(hands_over):
             m.d.sync += full.eq(1)
         with m.Elif(self.sums.ready):

@@ -47,16 +47,20 @@ class ActivationWriter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        layer, word = self.layer, self.words.payload
+        layer, word, to = self.layer, self.words.payload, self.words.payload.to
+        address = self.config.address_width
+        self.out, self.residual = Signal(address), Signal(address)  # of the word at hand
+        here = (to.out + to.offset)[:address]
         m.d.comb += self.idle.eq(~self.words.valid)
         with m.FSM():
             with m.State("NEXT"):
+                m.d.sync += [self.out.eq(here), self.residual.eq(to.residual + to.offset)]
                 with m.If(self.words.valid):
                     with m.Switch(layer.write):
                         with m.Case(Write.STORE):
                             m.d.comb += [
                                 self.write_enable.eq(1),
-                                self.write_address.eq(word.to.out + word.to.offset),
+                                self.write_address.eq(here),
                                 self.write_data.eq(word.spikes),
                                 self.words.ready.eq(1),
                             ]
@@ -64,33 +68,41 @@ class ActivationWriter(wiring.Component):
                             m.next = "POOL"
                         with m.Case(Write.ADD):
                             m.next = "ADD"
+            self._look(m)
             with m.State("POOL"):
                 self._pool(m)
             with m.State("ADD"):
                 self._add(m)
         return m
 
+    def _look(self, m):
+        """What decides about the word's windows, a cycle before it is needed."""
+        layer, to = self.layer, self.words.payload.to
+        self.more_y, self.more_x = Signal(), Signal()  # there is a high window
+        self.edge_y, self.edge_x = Signal(), Signal()  # the low window begins here
+        self.silent = Signal()
+        m.d.sync += [
+            self.more_y.eq(to.y[0] & ((to.y >> 1) + 1 < layer.out_height)),
+            self.more_x.eq(to.x[0] & ((to.x >> 1) + 1 < layer.out_width)),
+            self.edge_y.eq(to.y == 0),
+            self.edge_x.eq(to.x == 0),
+            self.silent.eq(self.words.payload.spikes == 0),
+        ]
+
     def _pool(self, m):
         """One window after another: low or high row, low or high column."""
-        layer, word, to = self.layer, self.words.payload, self.words.payload.to
+        layer, word = self.layer, self.words.payload
         high_y, high_x = Signal(), Signal()  # the window at hand
-        more_y, more_x = Signal(), Signal()  # there is a high window
         fetched = Signal()
-        m.d.comb += [
-            more_y.eq(to.y[0] & ((to.y >> 1) + 1 < layer.out_height)),
-            more_x.eq(to.x[0] & ((to.x >> 1) + 1 < layer.out_width)),
-        ]
-        tiles_right = Mux(high_x, layer.tiles, 0)
-        rows_down = Mux(high_y, layer.out_row, 0)
         address = Signal(self.config.address_width)
         first = Signal()
         m.d.comb += [
-            address.eq(to.out + to.offset + tiles_right + rows_down),
-            first.eq((high_y | (to.y == 0)) & (high_x | (to.x == 0))),
+            address.eq(self.out + Mux(high_x, layer.tiles, 0) + Mux(high_y, layer.out_row, 0)),
+            first.eq((high_y | self.edge_y) & (high_x | self.edge_x)),
+            self.write_address.eq(address),
+            self.read_address.eq(address),
         ]
-        needs_read = ~first & (word.spikes != 0)
-        m.d.comb += [self.write_address.eq(address), self.read_address.eq(address)]
-        with m.If(needs_read & ~fetched):
+        with m.If(~first & ~self.silent & ~fetched):
             m.d.comb += self.read_request.eq(1)
             m.d.sync += fetched.eq(1)
         with m.Else():
@@ -99,9 +111,9 @@ class ActivationWriter(wiring.Component):
                 self.write_data.eq(word.spikes | Mux(fetched, self.read_data, 0)),
             ]
             m.d.sync += fetched.eq(0)
-            with m.If(more_x & ~high_x):
+            with m.If(self.more_x & ~high_x):
                 m.d.sync += high_x.eq(1)
-            with m.Elif(more_y & ~high_y):
+            with m.Elif(self.more_y & ~high_y):
                 m.d.sync += [high_x.eq(0), high_y.eq(1)]
             with m.Else():
                 m.d.comb += self.words.ready.eq(1)
@@ -113,20 +125,16 @@ class ActivationWriter(wiring.Component):
         layer, word, to = self.layer, self.words.payload, self.words.payload.to
         plane = Signal.like(layer.out_planes)
         carried = Signal(self.config.lanes)
-        residual_offset, out_offset = (
-            Signal(self.config.address_width, name=f"{name}_offset") for name in ("residual", "out")
-        )
         fetched = Signal()
         carry, old = Signal(self.config.lanes), Signal(self.config.lanes)
-        needs_read = to.has_residual & (plane < layer.residual_planes)
         m.d.comb += [
             carry.eq(Mux(plane == 0, word.spikes, carried)),
             old.eq(Mux(fetched, self.read_data, 0)),
-            self.read_address.eq(to.residual + to.offset + residual_offset),
-            self.write_address.eq(to.out + to.offset + out_offset),
+            self.read_address.eq(self.residual),
+            self.write_address.eq(self.out),
             self.write_data.eq(old ^ carry),
         ]
-        with m.If(needs_read & ~fetched):
+        with m.If(to.has_residual & (plane < layer.residual_planes) & ~fetched):
             m.d.comb += self.read_request.eq(1)
             m.d.sync += fetched.eq(1)
         with m.Else():
@@ -135,10 +143,10 @@ class ActivationWriter(wiring.Component):
                 fetched.eq(0),
                 carried.eq(old & carry),
                 plane.eq(plane + 1),
-                residual_offset.eq(residual_offset + layer.residual_plane),
-                out_offset.eq(out_offset + layer.out_plane),
+                self.residual.eq(self.residual + layer.residual_plane),
+                self.out.eq(self.out + layer.out_plane),
             ]
             with m.If(plane == layer.out_planes - 1):
                 m.d.comb += self.words.ready.eq(1)
-                m.d.sync += [plane.eq(0), residual_offset.eq(0), out_offset.eq(0)]
+                m.d.sync += plane.eq(0)
                 m.next = "NEXT"

@@ -13,7 +13,7 @@ from .event_scanner import EventScanner
 from .host_port import HostPort
 from .image_loader import ImageLoader
 from .kv_store import KvStore
-from .layouts import DESCRIPTOR_WORDS, WORD_BITS, Kind, job, parameters, trace
+from .layouts import DESCRIPTOR_WORDS, WORD_BITS, Kind, job, parameters, spike_word, trace
 from .loadable_memory import LoadableMemory
 from .membrane_store import MembraneStore
 from .neuron_unit import NeuronUnit
@@ -22,7 +22,8 @@ from .result_store import ResultStore
 from .sequencer import Sequencer
 from .weight_store import WeightStore
 
-JOB_FIFO_DEPTH = 4
+JOB_FIFO_DEPTH = 8
+WORD_FIFO_DEPTH = 4
 
 
 class Core(wiring.Component):
@@ -152,7 +153,7 @@ class Core(wiring.Component):
             self.neurons.jobs.valid.eq(jobs.r_rdy),
             jobs.r_en.eq(self.neurons.jobs.ready),
             sequencer.job_finished.eq(self.neurons.finished),
-            sequencer.quiet.eq(self.writer.idle),
+            sequencer.quiet.eq(self.writer.idle & ~self.neurons.spikes.valid),
         ]
 
     def _connect_events(self, m):
@@ -188,7 +189,17 @@ class Core(wiring.Component):
             results.write_address.eq(neurons.result_address),
             results.write_data.eq(neurons.result_data),
         ]
-        wiring.connect(m, neurons.spikes, self.writer.words)
+        # the writer takes several cycles for some words, and its readiness must not reach the neurons in one
+        layout = spike_word(self.config)
+        m.submodules.words = words = fifo.SyncFIFO(width=layout.size, depth=WORD_FIFO_DEPTH)
+        m.d.comb += [
+            words.w_data.eq(neurons.spikes.payload),
+            words.w_en.eq(neurons.spikes.valid),
+            neurons.spikes.ready.eq(words.w_rdy),
+            self.writer.words.payload.eq(words.r_data),
+            self.writer.words.valid.eq(words.r_rdy),
+            words.r_en.eq(self.writer.words.ready),
+        ]
         word = neurons.spikes.payload
         m.d.comb += [
             self.trace_valid.eq(neurons.spikes.valid & neurons.spikes.ready),

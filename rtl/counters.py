@@ -32,7 +32,7 @@ class Counters(wiring.Component):
     -------
     clear : In(1)
     increments : In, a field a counter
-    counts : Out, a field a counter; lags one cycle
+    counts : Out, a field a counter; lags two cycles, so that no increment is on a long path
     """
 
     def __init__(self):
@@ -46,11 +46,13 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        increments = Signal.like(self.increments)
+        m.d.sync += increments.eq(self.increments)
         for name in COUNTERS:
             count = Signal(COUNTER_BITS, name=name)
             m.d.comb += self.counts[name].eq(count)
             with m.If(self.clear):
                 m.d.sync += count.eq(0)
             with m.Else():
-                m.d.sync += count.eq(count + self.increments[name])
+                m.d.sync += count.eq(count + increments[name])
         return m

@@ -8,7 +8,8 @@ from amaranth.utils import ceil_log2
 from .config import CoreConfig
 from .layouts import DESCRIPTOR, Scan, coordinate, event, work_item
 
-FIFO_DEPTH = 4
+FIFO_DEPTH = 8
+IN_FLIGHT = 2  # slots whose words are on their way to the queue
 
 
 def _spike_group(config: CoreConfig) -> data.StructLayout:
@@ -53,7 +54,8 @@ class _WordFetcher(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, layer, item = self.config, self.layer, self.items.payload
+        self.item = Signal(work_item(self.config))
+        config, layer, item = self.config, self.layer, self.item
         columns = config.columns
 
         # The slot at hand.
@@ -110,22 +112,21 @@ class _WordFetcher(wiring.Component):
         go = Signal()
         m.d.comb += [
             go.eq(started & self.room & (~reads | self.read_grant)),
-            self.items.ready.eq(go & item_end),
+            self.items.ready.eq(~started),
         ]
 
-        with m.If(self.items.valid & ~started):
+        new = self.items.payload
+        with m.If(self.items.valid & self.items.ready):
             m.d.sync += [
+                item.eq(new),
                 started.eq(1),
-                value_slot.eq(is_kv),
+                value_slot.eq(new.scan == Scan.KV),
                 plane.eq(layer.in_planes - 1),
-                plane_pointer.eq(item.pointer),
-                row_pointer.eq(item.pointer),
-                tap_pointer.eq(item.pointer),
-                pointer.eq(item.pointer),
-                y.eq(item.y),
-                x.eq(item.x),
-                tap_row.eq(item.row),
-                row.eq(item.row),
+                *(p.eq(new.pointer) for p in (plane_pointer, row_pointer, tap_pointer, pointer)),
+                y.eq(new.y),
+                x.eq(new.x),
+                tap_row.eq(new.row),
+                row.eq(new.row),
             ]
         with m.If(go & item_end):
             m.d.sync += [started.eq(0), word.eq(0), tap_x.eq(0), tap_y.eq(0)]
@@ -147,7 +148,7 @@ class _WordFetcher(wiring.Component):
 
     def _next_slot(self, m, *, ends, counters, pointers, place):
         """Advance the innermost loop that has not ended, restart those inside it."""
-        layer, item = self.layer, self.items.payload
+        layer, item = self.layer, self.item
         column_end, word_end, tap_end, field_end = ends
         column, word, tap_x, tap_y, plane = counters
         column_offset, pointer, tap_pointer, row_pointer, plane_pointer = pointers
@@ -181,61 +182,76 @@ class _WordFetcher(wiring.Component):
             m.d.sync += [pointer.eq(following), tap_row.eq(item.row), row.eq(item.row), double_slot.eq(1)]
 
     def _gather(self, m, go, channel_slot, value_slot, double_slot, column, column_end, row, reads, item_end, word):
-        """The cycle after a slot its word is here: join the columns, keep what matters."""
-        config, layer, item = self.config, self.layer, self.items.payload
-        there = Signal(_spike_group(config))  # of the slot of the last cycle, without its spikes
-        valid, read, complete, value = (Signal(name=f"there_{n}") for n in ("valid", "read", "complete", "value"))
-        at_column = Signal.like(column)
-        last_word = word == layer.in_words - 1
-        offered = Signal(8)
-        any_inside = Signal()
-        with m.If(go & channel_slot):
-            m.d.sync += any_inside.eq(~column_end & (any_inside | reads))
-        m.d.comb += offered.eq(Mux(last_word, layer.in_tail, config.lanes))
-        is_field = item.scan == Scan.FIELD
-        m.d.comb += self.rows_offered.eq(
-            Mux(go & channel_slot & is_field & column_end & (any_inside | reads), offered, 0)
+        """A cycle after a slot its word comes, another later it is here: join the columns, keep what matters."""
+        config, item = self.config, self.item
+        slot = data.StructLayout(
+            {
+                "group": _spike_group(config),  # without its spikes
+                "read": 1,
+                "complete": 1,  # the group's last column, or a marker
+                "value": 1,
+                "column": range(config.columns + 1),
+            }
         )
-        m.d.sync += valid.eq(go)
-        with m.If(go):
-            m.d.sync += [
-                read.eq(reads),
-                value.eq(value_slot),
-                complete.eq(~channel_slot | column_end),
-                at_column.eq(column),
-                there.row.eq(row),
-                there.tail.eq(item.tail),
-                there.kv.eq(item.scan == Scan.KV),
-                there.clear.eq(value_slot & item.clear),
-                there.double.eq(double_slot),
-                there.last.eq(item_end & (item.scan != Scan.KV)),
-                there.keep.eq(item.keep),
-            ]
+        now, coming, there = Signal(slot), Signal(slot), Signal(slot)
+        comes, valid = Signal(), Signal()
+        m.d.comb += [
+            now.read.eq(reads),
+            now.value.eq(value_slot),
+            now.complete.eq(~channel_slot | column_end),
+            now.column.eq(column),
+            now.group.row.eq(row),
+            now.group.tail.eq(item.tail),
+            now.group.kv.eq(item.scan == Scan.KV),
+            now.group.clear.eq(value_slot & item.clear),
+            now.group.double.eq(double_slot),
+            now.group.last.eq(item_end & (item.scan != Scan.KV)),
+            now.group.keep.eq(item.keep),
+        ]
+        here = Signal(config.lanes)
+        m.d.sync += [
+            comes.eq(go),
+            valid.eq(comes),
+            coming.eq(now),
+            there.eq(coming),
+            here.eq(Mux(coming.read, self.read_data, 0)),
+        ]
+        self._count_rows(m, go & channel_slot, column_end, reads, word)
 
-        here = Mux(read & ~value, self.read_data, 0)
         gathered = [Signal(config.lanes, name=f"gathered_{c}") for c in range(config.columns)]
-        group = self.groups.payload
+        group, spikes_here = self.groups.payload, Mux(there.value, 0, here)
         for c in range(config.columns):
             m.d.comb += group.spikes[c].eq(
-                Mux(at_column == c, here, Mux(at_column > c, gathered[c], 0))
+                Mux(there.column == c, spikes_here, Mux(there.column > c, gathered[c], 0))
             )
-            with m.If(valid & (at_column == c)):
-                m.d.sync += gathered[c].eq(here)
+            with m.If(valid & (there.column == c)):
+                m.d.sync += gathered[c].eq(spikes_here)
         values = Signal(config.lanes)
-        with m.If(valid & value):
-            m.d.sync += values.eq(self.read_data)
+        with m.If(valid & there.value):
+            m.d.sync += values.eq(here)
         dirty = Signal()  # the item has sent spikes
         spikes = group.spikes.as_value().any()
-        with m.If(valid & complete):
-            m.d.sync += dirty.eq(~there.last & (dirty | spikes))
+        with m.If(valid & there.complete):
+            m.d.sync += dirty.eq(~there.group.last & (dirty | spikes))
+        keys = ("row", "tail", "kv", "clear", "double", "last", "keep")
         m.d.comb += [
             group.values.eq(values),
-            *(group[key].eq(there[key]) for key in ("row", "tail", "kv", "clear", "last", "keep")),
-            group.double.eq(there.double),
+            *(group[key].eq(there.group[key]) for key in keys),
             self.groups.valid.eq(
-                valid & complete & (spikes | there.last | there.clear | (there.double & dirty))
+                valid
+                & there.complete
+                & (spikes | there.group.last | there.group.clear | (there.group.double & dirty))
             ),
         ]
+
+    def _count_rows(self, m, slot, column_end, reads, word):
+        """Channels of a word of which some column lies inside the image."""
+        any_inside = Signal()
+        with m.If(slot):
+            m.d.sync += any_inside.eq(~column_end & (any_inside | reads))
+        channels = Mux(word == self.layer.in_words - 1, self.layer.in_tail, self.config.lanes)
+        counts = slot & (self.item.scan == Scan.FIELD) & column_end & (any_inside | reads)
+        m.d.comb += self.rows_offered.eq(Mux(counts, channels, 0))
 
 
 class _BitEmitter(wiring.Component):
@@ -260,9 +276,12 @@ class _BitEmitter(wiring.Component):
         lowest = Signal(config.lanes)
         rest = Signal(config.lanes)
         m.d.comb += [rest.eq(left & (left - 1)), lowest.eq(left & ~(left - 1))]
-        free, done = Signal(), Signal()
+        # Each bit is isolated, then numbered, then added to the group's row: registers between.
+        numbered_free, free, done = Signal(), Signal(), Signal()
+        selects = Signal()
         m.d.comb += [
-            free.eq(~self.events.valid | self.events.ready),
+            numbered_free.eq(~self.events.valid | self.events.ready),
+            free.eq(~selects | numbered_free),
             done.eq(holds & free & ~rest.any()),
             self.groups.ready.eq(~holds | done),
         ]
@@ -276,28 +295,28 @@ class _BitEmitter(wiring.Component):
         with m.Elif(free):
             m.d.sync += left.eq(rest)
 
-        # The bit's number is added to the group's row after the register: two short paths, not a long one.
-        selected, row = Signal(config.lanes), Signal(config.row_width)
+        selected, chosen = Signal(config.lanes), Signal(event(config))
         with m.If(free):
             m.d.sync += [
-                self.events.valid.eq(holds),
+                selects.eq(holds),
                 selected.eq(lowest),
-                row.eq(held.row),
-                *(out.gates[c].eq((held.spikes[c] & lowest).any()) for c in range(config.columns)),
-                out.values.eq(held.values),
-                out.tail.eq(held.tail),
-                out.add.eq(left.any() & ~held.kv),
-                out.kv.eq(left.any() & held.kv),
-                out.double.eq(held.double),
-                out.clear.eq(held.clear),
-                out.last.eq(held.last & ~rest.any()),
-                out.keep.eq(held.keep),
+                chosen.row.eq(held.row),
+                *(chosen.gates[c].eq((held.spikes[c] & lowest).any()) for c in range(config.columns)),
+                chosen.values.eq(held.values),
+                chosen.tail.eq(held.tail),
+                chosen.add.eq(left.any() & ~held.kv),
+                chosen.kv.eq(left.any() & held.kv),
+                chosen.double.eq(held.double),
+                chosen.clear.eq(held.clear),
+                chosen.last.eq(held.last & ~rest.any()),
+                chosen.keep.eq(held.keep),
             ]
         bits = ceil_log2(config.lanes)
         number = Cat(
             Cat(selected[i] for i in range(config.lanes) if i >> b & 1).any() for b in range(bits)
         )
-        m.d.comb += out.row.eq(row + number)
+        with m.If(numbered_free):
+            m.d.sync += [self.events.valid.eq(selects), out.eq(chosen), out.row.eq(chosen.row + number)]
         return m
 
 
@@ -353,8 +372,7 @@ class EventScanner(wiring.Component):
             fetcher.read_grant.eq(self.read_grant),
             fetcher.read_data.eq(self.read_data),
             self.rows_offered.eq(fetcher.rows_offered),
-            # the group of the slot before is still on its way
-            fetcher.room.eq(queue.level < FIFO_DEPTH - 1),
+            fetcher.room.eq(queue.level < FIFO_DEPTH - IN_FLIGHT),
             queue.w_data.eq(fetcher.groups.payload),
             queue.w_en.eq(fetcher.groups.valid),
             emitter.groups.payload.eq(queue.r_data),

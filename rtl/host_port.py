@@ -9,6 +9,7 @@ from .counters import COUNTER_BITS, COUNTERS
 from .layouts import WORD_BITS
 from .registers import IDENTITY, REGION_SHIFT, HostBus, Region, Register
 
+
 class HostPort(wiring.Component):
     """Decodes the host bus (`registers`); each access takes two cycles, pixels until the core takes them.
 

@@ -23,7 +23,7 @@ class NeuronUnit(wiring.Component):
     written, and a masked job accesses no memory and fires nothing. A readout integrates without firing, adds the
     bias once, and sends its final potentials to the results.
 
-    A word of `neuron_lanes` a cycle, latency 4. A job with `fence` starts when the jobs before it have left the
+    A word of `neuron_lanes` a cycle, latency 5. A job with `fence` starts when the jobs before it have left the
     pipeline, since it may need potentials that they write.
 
     Parameters
@@ -73,11 +73,12 @@ class NeuronUnit(wiring.Component):
         advance = Signal()
         m.d.comb += advance.eq(~self.spikes.valid | self.spikes.ready)
         issued = self._issue(m, advance)
-        integrated = self._integrate(m, advance, issued)
+        fetched = self._fetch(m, advance, issued)
+        integrated = self._integrate(m, advance, fetched)
         fired = self._fire(m, advance, integrated)
         self._retire(m, advance, fired)
         m.d.comb += self.pipeline_empty.eq(
-            ~issued["valid"] & ~integrated["valid"] & ~fired["valid"]
+            ~issued["valid"] & ~fetched["valid"] & ~integrated["valid"] & ~fired["valid"]
         )
         return m
 
@@ -162,24 +163,32 @@ class NeuronUnit(wiring.Component):
         }
         return self._stage(m, advance, before, "issued")
 
-    def _integrate(self, m, advance, issued):
-        """Stage 1: parameters and potentials have come; H = U + sum + bias."""
+    def _fetch(self, m, advance, issued):
+        """Stage 1: parameters and potentials come from block memories, too late in the cycle to add them."""
+        readout = self.layer.kind == Kind.READOUT
+        first = issued["first"]
+        biases, thresholds, before = [], [], []
+        for i in range(self.config.neuron_lanes):
+            biases.append(Mux(readout & ~first, 0, self.parameter_data[i].bias)[: self.config.potential_width])
+            thresholds.append(self.parameter_data[i].threshold)
+            before.append(Mux(first, 0, self.membrane_read_data[i])[: self.config.potential_width])
+        carried = issued | {"biases": Cat(biases), "thresholds": Cat(thresholds), "before": Cat(before)}
+        return self._stage(m, advance, carried, "fetched")
+
+    def _integrate(self, m, advance, fetched):
+        """Stage 2: H = U + sum + bias."""
         config = self.config
         width = config.potential_width
-        readout = self.layer.kind == Kind.READOUT
-        potential, threshold = [], []
+        potential = []
         for i in range(config.neuron_lanes):
-            total = issued["sums"].word_select(i, config.accumulator_width).as_signed()
-            bias = Mux(readout & ~issued["first"], 0, self.parameter_data[i].bias)
-            before = Mux(issued["first"], 0, self.membrane_read_data[i])
+            total = fetched["sums"].word_select(i, config.accumulator_width).as_signed()
+            bias, before = (fetched[key].word_select(i, width).as_signed() for key in ("biases", "before"))
             potential.append((before + bias + total)[:width])
-            threshold.append(self.parameter_data[i].threshold)
-        carried = {key: issued[key] for key in issued if key != "sums"}
-        carried |= {"potentials": Cat(potential), "thresholds": Cat(threshold)}
-        return self._stage(m, advance, carried, "integrated")
+        carried = {key: fetched[key] for key in fetched if key not in ("sums", "biases", "before")}
+        return self._stage(m, advance, carried | {"potentials": Cat(potential)}, "integrated")
 
     def _fire(self, m, advance, integrated):
-        """Stage 2: compare with the threshold, reset."""
+        """Stage 3: compare with the threshold, reset."""
         config, layer = self.config, self.layer
         width = config.potential_width
         silent = (layer.kind == Kind.READOUT) | ~integrated["active"]
@@ -199,7 +208,7 @@ class NeuronUnit(wiring.Component):
         return self._stage(m, advance, carried, "fired")
 
     def _retire(self, m, advance, fired):
-        """Stage 3: leak, write the potential, gather the spike word."""
+        """Stage 4: leak, write the potential, gather the spike word."""
         config, layer = self.config, self.layer
         width = config.potential_width
         readout = layer.kind == Kind.READOUT
