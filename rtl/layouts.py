@@ -10,7 +10,7 @@ WORD_BITS = 32
 DESCRIPTOR_WORDS = 16
 
 
-class Kind(enum.Enum, shape=unsigned(3)):
+class Kind(enum.Enum, shape=unsigned(3)):  # type: ignore[call-arg]
     """What a descriptor asks for."""
 
     END = 0  # of the program
@@ -20,7 +20,7 @@ class Kind(enum.Enum, shape=unsigned(3)):
     READOUT = 4  # accumulate everything into one potential a class
 
 
-class Write(enum.Enum, shape=unsigned(2)):
+class Write(enum.Enum, shape=unsigned(2)):  # type: ignore[call-arg]
     """What happens to a spike word."""
 
     STORE = 0  # written
@@ -28,7 +28,7 @@ class Write(enum.Enum, shape=unsigned(2)):
     ADD = 2  # added to the planes of a residual
 
 
-class Scan(enum.Enum, shape=unsigned(2)):
+class Scan(enum.Enum, shape=unsigned(2)):  # type: ignore[call-arg]
     """What the scanner does for one work item."""
 
     NONE = 0  # no events: bias and leak alone, or the sums of the last item again
