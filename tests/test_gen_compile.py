@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.memory_map import map_memory

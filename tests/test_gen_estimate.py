@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.estimate import Activity, estimate, random_activity
 from spikeloom.gen.sizing import smallest_core
