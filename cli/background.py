@@ -23,9 +23,7 @@ class BuildFailed(RuntimeError):
 
 
 @contextlib.contextmanager
-def building(
-    progress: Callable[[str, float], None], **arguments: Any
-) -> Iterator[Callable[[], dict[str, Any]]]:
+def building(progress: Callable[[str, float], None], **arguments: Any) -> Iterator[Callable[[], dict[str, Any]]]:
     """Start `gen.build`; gives a function that waits for its record. Leaving the block early stops the tools.
 
     arguments: verilog (path), config (fields of `CoreConfig`), board, clock_hz or None, folder and seed.

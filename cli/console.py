@@ -75,9 +75,7 @@ def table(title: str | None, columns: Iterable[str], rows: Iterable[Iterable[Any
 
 def pairs(title: str | None, rows: Iterable[tuple[str, Any]]) -> Table:
     """A table of names and values."""
-    made = Table(
-        title=title, title_justify="left", box=rich.box.SIMPLE, show_header=False, title_style="bold"
-    )
+    made = Table(title=title, title_justify="left", box=rich.box.SIMPLE, show_header=False, title_style="bold")
     made.add_column(style="dim")
     made.add_column(overflow="fold")
     for name, value in rows:

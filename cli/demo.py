@@ -27,9 +27,7 @@ def demo(
         str, typer.Argument(metavar="[CHECKPOINT]", help="Of `spikeloom train`, or a shipped model.")
     ] = "digits",
     board: Annotated[str, typer.Option(metavar="NAME", help="See `spikeloom info --boards`.")] = "ulx3s-85f",
-    clock: Annotated[
-        float | None, typer.Option(min=0.001, metavar="MHZ", help="Default: the board's.")
-    ] = None,
+    clock: Annotated[float | None, typer.Option(min=0.001, metavar="MHZ", help="Default: the board's.")] = None,
     seed: Annotated[int, typer.Option(help="Of the placement.")] = 1,
     images: Images = None,
     no_build: Annotated[bool, typer.Option("--no-build", help="Leave out place and route.")] = False,
@@ -183,9 +181,7 @@ def _compile(
     return result, asdict(config)
 
 
-def _simulate(
-    network: Network, samples: Samples, config: dict[str, int], folder: Path, shown: Bars
-) -> dict[str, Any]:
+def _simulate(network: Network, samples: Samples, config: dict[str, int], folder: Path, shown: Bars) -> dict[str, Any]:
     """All images on the compiled Verilog, against the golden model."""
     from spikeloom.cli.simulation import simulate, simulator_version
     from spikeloom.cli.stages import code_sha256, file_sha256, sha256, stage
@@ -197,7 +193,7 @@ def _simulate(
         from spikeloom.rtl.config import CoreConfig
 
         compiled = compile_network(network, CoreConfig(**config))
-        return simulate(compiled, verilog.read_text(), samples, folder / "simulation", shown)
+        return simulate(compiled, samples, folder / "simulation", shown, processes=1)
 
     inputs = {"verilog": file_sha256(verilog), "images": sha256(samples.images.tobytes())}
     inputs |= {"network": file_sha256(folder / "network.safetensors"), "verilator": simulator_version()}

@@ -40,9 +40,7 @@ def estimate(
     density: Annotated[
         float | None, typer.Option(help="Random spikes of this density, 0 to 1, instead of images.")
     ] = None,
-    clock: Annotated[
-        float, typer.Option(min=0.001, metavar="MHZ", help="Of the core, for the milliseconds.")
-    ] = 50.0,
+    clock: Annotated[float, typer.Option(min=0.001, metavar="MHZ", help="Of the core, for the milliseconds.")] = 50.0,
     as_json: AsJson = False,
 ) -> None:
     """Cycles and memory of a network on a core, before any simulation or synthesis."""

@@ -15,9 +15,7 @@ EXAMPLE = "Example: spikeloom info build/digits/network.safetensors"
 
 def info(
     model: Model = DEFAULT_MODEL,
-    boards: Annotated[
-        bool, typer.Option("--boards", help="List the boards that `build` knows instead.")
-    ] = False,
+    boards: Annotated[bool, typer.Option("--boards", help="List the boards that `build` knows instead.")] = False,
     steps: Steps = None,
     as_json: AsJson = False,
 ) -> None:

@@ -28,9 +28,7 @@ class Samples(NamedTuple):
         if count is None:
             return self
         if count > len(self.images):
-            raise ValueError(
-                f"--images must be at most {len(self.images)}, the images there are, not {count}"
-            )
+            raise ValueError(f"--images must be at most {len(self.images)}, the images there are, not {count}")
         return Samples(self.images[:count], None if self.labels is None else self.labels[:count])
 
 

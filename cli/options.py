@@ -17,9 +17,7 @@ Model = Annotated[
         "or the name of a shipped model.",
     ),
 ]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")
-]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")]
 Steps = Annotated[
     list[str] | None,
     typer.Option("--steps", metavar="LAYER=T", help="Other time steps for a layer; may be repeated."),
@@ -36,15 +34,11 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="PATH", help="Where to write. Default: in build/<network>."),
 ]
-Lanes = Annotated[
-    int | None, typer.Option(metavar="N", help="Output channels accumulated at once; a power of two.")
-]
+Lanes = Annotated[int | None, typer.Option(metavar="N", help="Output channels accumulated at once; a power of two.")]
 Columns = Annotated[
     int | None, typer.Option(metavar="N", help="Output positions that share a weight row; a power of two.")
 ]
-NeuronLanes = Annotated[
-    int | None, typer.Option(metavar="N", help="Neurons updated a cycle; a power of two.")
-]
+NeuronLanes = Annotated[int | None, typer.Option(metavar="N", help="Neurons updated a cycle; a power of two.")]
 AccumulatorWidth = Annotated[
     int | None, typer.Option(metavar="BITS", help="Bits of an accumulator. Default: what the network needs.")
 ]

@@ -15,9 +15,7 @@ EXAMPLE = "Example: spikeloom program --board ulx3s-85f --flash"
 
 
 def program(
-    bitstream: Annotated[
-        Path | None, typer.Argument(help="Default: that of the digits model for the board.")
-    ] = None,
+    bitstream: Annotated[Path | None, typer.Argument(help="Default: that of the digits model for the board.")] = None,
     board: Annotated[str, typer.Option(metavar="NAME", help="Of amaranth-boards.")] = "ulx3s-85f",
     flash: Annotated[bool, typer.Option("--flash", help="Into the flash: stays when power goes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say the command.")] = False,

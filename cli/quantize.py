@@ -18,9 +18,7 @@ def quantize(
         str, typer.Argument(metavar="[CHECKPOINT]", help="Of `spikeloom train`, or a shipped model.")
     ] = DEFAULT_MODEL,
     bits: Annotated[int, typer.Option(help="Of a weight: 8 or 4.")] = 8,
-    scales: Annotated[
-        Literal["power-of-two", "free"], typer.Option(help="Of the channels.")
-    ] = "power-of-two",
+    scales: Annotated[Literal["power-of-two", "free"], typer.Option(help="Of the channels.")] = "power-of-two",
     name: Annotated[str | None, typer.Option(help="Default: the file's, or its folder's.")] = None,
     layer_losses: Annotated[
         bool, typer.Option("--layer-losses", help="Measure the accuracy that each layer alone loses.")
@@ -59,9 +57,7 @@ def quantize(
             raise ValueError("--layer-losses needs images with labels")
         if layer_losses:
             advance_layers = shown.bar("layer by layer", len(network.layers))
-            rows = golden.report(
-                model, network, images=samples.images, labels=samples.labels, progress=advance_layers
-            )
+            rows = golden.report(model, network, images=samples.images, labels=samples.labels, progress=advance_layers)
         else:
             rows = golden.report(model, network)
     path = output or folder_for(network) / "network.safetensors"
@@ -107,6 +103,4 @@ def quantize(
             ("T_avg of T_max", f"{network.t_avg:.2f} of {network.steps}"),
         ],
     )
-    emit(
-        record, table("Layers", columns, cells), summary, f"Next: spikeloom simulate {path}", as_json=as_json
-    )
+    emit(record, table("Layers", columns, cells), summary, f"Next: spikeloom simulate {path}", as_json=as_json)

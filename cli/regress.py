@@ -29,9 +29,7 @@ def regress(
     if shutil.which("iverilog") is None:
         raise FileNotFoundError("Icarus Verilog is not installed; on Debian: apt install iverilog")
     with bars() as shown:
-        results = sim.regress(
-            benches or None, progress=shown.bar("benches"), waves=waves, processes=processes
-        )
+        results = sim.regress(benches or None, progress=shown.bar("benches"), waves=waves, processes=processes)
     failed = [result for result in results if not result.passed]
     for result in failed:
         note(f"{result.name}: {result.message}")

@@ -1,15 +1,12 @@
-"""The compiled core on many images, next to the golden model: one record of what came out."""
+"""The record of a simulation: what every command says about it."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-import time
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 if TYPE_CHECKING:
     from spikeloom.cli.console import Bars
@@ -17,127 +14,75 @@ if TYPE_CHECKING:
     from spikeloom.gen.compiler import Compiled
     from spikeloom.golden.network import Layer, Network
     from spikeloom.sim.compare import Difference
+    from spikeloom.sim.simulate import CounterDifference
 
-CHUNK = 60  # images at a time: bounds the memory for spikes and potentials
-HARDWARE_COUNTS = ("events", "sops_done", "kv_updates", "membrane_reads", "membrane_writes")
+MOST_WAVES = 60  # images
+PROCESSES = 2
 
 
 def simulate(
     compiled: Compiled,
-    verilog: str,
     samples: Samples,
     folder: Path,
     shown: Bars,
     *,
     waves: Path | None = None,
+    processes: int = PROCESSES,
 ) -> dict[str, Any]:
-    """Run the images on the core and on the golden model; compare spikes, class sums and counters.
+    """Run the images on the core next to the golden model.
 
     Counts are totals over the images, cycles the mean. Differences are in "first_difference" (the first of
-    all), "images_bit_exact" and "counters_match".
+    all, as a line), "images_bit_exact" and "counters_match".
     """
-    from spikeloom.sim.verilated import VerilatedCore
+    from spikeloom.golden.counts import TOTAL
+    from spikeloom.golden.execute import execute
+    from spikeloom.sim.simulate import simulate as of_network
 
-    if waves is not None and len(samples.images) > CHUNK:
-        raise ValueError(
-            f"--waves takes at most {CHUNK} images, not {len(samples.images)}: choose with --images"
+    network, images, labels = compiled.network, samples.images, samples.labels
+    if waves is not None and len(images) > MOST_WAVES:
+        raise ValueError(f"--waves takes at most {MOST_WAVES} images, not {len(images)}: choose with --images")
+    advance = shown.bar("simulating", len(images))
+    advance(state="compiling the core")
+
+    def progress(done: int, of: int) -> None:
+        advance(done, of, state="")
+
+    report = of_network(compiled, images, build_dir=folder, processes=processes, progress=progress, waves=waves)
+    advance(state=f"{report.images_bit_exact} of {report.images} bit-exact")
+    found: list[Difference | CounterDifference] = [*report.differences, *report.counter_differences]
+    first = min(found, key=lambda difference: difference.image, default=None)
+    golden = {name: int(values.sum()) for name, values in report.golden[TOTAL].items()}
+    dense = {layer.name: dense_sops(network, layer) * len(images) for layer in network.layers}
+    layers = []
+    for layer in network.layers:
+        done = int(report.golden[layer.name]["sops_done"].sum())
+        layers.append(
+            {
+                "name": layer.name,
+                "steps": layer.steps,
+                "cycles_per_image": round(float(report.layer_cycles[layer.name].mean())),
+                "sops_done": done,
+                "sops_skipped": dense[layer.name] - done,
+                "spikes": int(report.golden[layer.name]["spikes"].sum()),
+            }
         )
-    started = shown.bar("compiling the core", 1)
-    core = VerilatedCore(verilog, config=compiled.config, build_dir=folder, waves=waves is not None)
-    started(1)
-    advance = shown.bar("simulating", len(samples.images))
-    tally = _Tally(compiled)
-    begin = time.monotonic()
-    for start in range(0, len(samples.images), CHUNK):
-        part = samples.images[start : start + CHUNK]
-
-        def progress(done: int, _: int, start: int = start) -> None:
-            advance(start + done)
-
-        tally.add(part, core.run(part, waves=waves, progress=progress))
-        exact = f"{tally.images - tally.wrong} of {tally.images} bit-exact"
-        advance(start + len(part), state=exact)
-    return tally.record(samples.labels) | {
-        "simulated_cycles_per_second": round(tally.cycles / max(time.monotonic() - begin, 1e-6)),
+    return {
+        "network": network.name,
+        "images": report.images,
+        "images_bit_exact": report.images_bit_exact,
+        "counters_match": not report.counter_differences,
+        "first_difference": None if first is None else asdict(first),
+        "first_difference_text": None if first is None else str(first),
+        "accuracy_integer": None if labels is None else execute(network, images).accuracy(labels),
+        "accuracy_hardware": None if labels is None else float((report.predictions == labels).mean()),
+        "cycles_per_image": round(report.cycles_per_image),
+        **time_steps(network),
+        **golden,
+        "sops_skipped": sum(dense.values()) - golden["sops_done"],
+        "simulated_cycles_per_second": round(report.cycles_per_second),
+        "layers": layers,
+        "core": asdict(compiled.config),
     }
-
-
-class _Tally:
-    """Sums over the chunks."""
-
-    def __init__(self, compiled: Compiled) -> None:
-        self.compiled = compiled
-        self.images = self.wrong = self.cycles = 0
-        self.counters_match = True
-        self.first: Difference | None = None
-        self.golden: dict[str, int] = {}
-        self.layers: dict[str, dict[str, int]] = {}
-        self.sums: list[tuple[np.ndarray, np.ndarray]] = []  # golden and hardware
-
-    def add(self, images: np.ndarray, run: Any) -> None:
-        from spikeloom.golden.counts import TOTAL, Counts, counts
-        from spikeloom.golden.execute import execute
-        from spikeloom.sim.compare import differences
-
-        network, config = self.compiled.network, self.compiled.config
-        execution = execute(network, images, record=True)
-        found = differences(run, execution, network, lanes=config.lanes)
-        if found and self.first is None:
-            self.first = replace(found[0], image=found[0].image + self.images)
-        sizes = {"lanes": config.lanes, "columns": config.columns, "neuron_lanes": config.neuron_lanes}
-        expected = counts(network, execution, **sizes)
-        total = expected[TOTAL]
-        for field in fields(Counts):
-            self.golden[field.name] = self.golden.get(field.name, 0) + int(getattr(total, field.name).sum())
-        for name in HARDWARE_COUNTS:
-            self.counters_match &= bool(np.array_equal(run.counters[name], getattr(total, name)))
-        skipped = run.counters["rows_offered"] - run.counters["events"]
-        self.counters_match &= bool(np.array_equal(skipped, total.rows_skipped))
-        spent = np.diff(run.layer_cycles, axis=1).sum(axis=0)
-        for layer, cycles in zip(network.layers, spent.tolist(), strict=True):
-            mine = self.layers.setdefault(layer.name, {"cycles": 0, "sops_done": 0, "spikes": 0})
-            mine["cycles"] += cycles
-            mine["sops_done"] += int(expected[layer.name].sops_done.sum())
-            mine["spikes"] += int(expected[layer.name].spikes.sum())
-        self.images += len(images)
-        self.wrong += len({difference.image for difference in found})
-        self.cycles += int(run.counters["cycles"].sum())
-        self.sums.append((execution.sums, run.sums[:, : network.classes]))
-
-    def record(self, labels: np.ndarray | None) -> dict[str, Any]:
-        network = self.compiled.network
-        golden, hardware = (np.concatenate(x) for x in zip(*self.sums, strict=True))
-        dense = {layer.name: dense_sops(network, layer) * self.images for layer in network.layers}
-
-        def accuracy(sums: np.ndarray) -> float | None:
-            return None if labels is None else float((sums.argmax(1) == labels).mean())
-
-        return {
-            "network": network.name,
-            "images": self.images,
-            "images_bit_exact": self.images - self.wrong,
-            "first_difference": None if self.first is None else asdict(self.first),
-            "first_difference_text": None if self.first is None else str(self.first),
-            "counters_match": self.counters_match,
-            "accuracy_integer": accuracy(golden),
-            "accuracy_hardware": accuracy(hardware),
-            "cycles_per_image": round(self.cycles / self.images),
-            **time_steps(network),
-            **self.golden,
-            "sops_skipped": sum(dense.values()) - self.golden["sops_done"],
-            "layers": [
-                {
-                    "name": layer.name,
-                    "steps": layer.steps,
-                    "cycles_per_image": round(self.layers[layer.name]["cycles"] / self.images),
-                    "sops_done": self.layers[layer.name]["sops_done"],
-                    "sops_skipped": dense[layer.name] - self.layers[layer.name]["sops_done"],
-                    "spikes": self.layers[layer.name]["spikes"],
-                }
-                for layer in network.layers
-            ],
-            "core": asdict(self.compiled.config),
-        }
 
 
 def time_steps(network: Network) -> dict[str, Any]:

@@ -28,9 +28,7 @@ def train(
     heads: Annotated[int | None, typer.Option(help="Heads of the attention.")] = None,
     time_steps: Annotated[int | None, typer.Option(help="T_max.")] = None,
     neuron: Annotated[str | None, typer.Option(help="spikingjelly or dts.")] = None,
-    fixed: Annotated[
-        bool, typer.Option("--fixed", help="No time masks: all layers run T_max steps.")
-    ] = False,
+    fixed: Annotated[bool, typer.Option("--fixed", help="No time masks: all layers run T_max steps.")] = False,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,9 +46,7 @@ def train(
         given["attention_threshold"] = 0.5
     config = replace(golden.DIGITS, dynamic=not fixed, **given)
     options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    chosen: dict[str, Any] = {
-        k: v for k, v in (options | {"mask_weight": mask_weight}).items() if v is not None
-    }
+    chosen: dict[str, Any] = {k: v for k, v in (options | {"mask_weight": mask_weight}).items() if v is not None}
     recipe = golden.Recipe(seed=seed, **chosen)
     path = output or Path("build/digits/checkpoint.safetensors")
 
