@@ -49,7 +49,7 @@ class Core(wiring.Component):
     -------
     host : Out(HostBus), see `registers`
     busy, done : Out(1), done stays until the next start
-    trace_valid : Out(1), trace : Out(layouts.trace), what neurons fire, as it happens; for simulation
+    trace_valid : Out(1), trace_word : Out(layouts.trace), what neurons fire, as it happens; for simulation
     layer_end : Out(1), trace_counts : Out, the counters: for simulation
     """
 
@@ -69,7 +69,7 @@ class Core(wiring.Component):
                 "busy": Out(1),
                 "done": Out(1),
                 "trace_valid": Out(1),
-                "trace": Out(trace(config)),
+                "trace_word": Out(trace(config)),
                 "layer_end": Out(1),
                 "trace_counts": Out(self.counters.counts.shape()),
             }
@@ -203,9 +203,9 @@ class Core(wiring.Component):
         word = neurons.spikes.payload
         m.d.comb += [
             self.trace_valid.eq(neurons.spikes.valid & neurons.spikes.ready),
-            self.trace.layer.eq(self.sequencer.layer.index),
-            self.trace.spikes.eq(word.spikes),
-            *(self.trace[key].eq(word.to[key]) for key in ("step", "tile", "position")),
+            self.trace_word.layer.eq(self.sequencer.layer.index),
+            self.trace_word.spikes.eq(word.spikes),
+            *(self.trace_word[key].eq(word.to[key]) for key in ("step", "tile", "position")),
         ]
 
     def _connect_activations(self, m):

@@ -70,14 +70,13 @@ class _WordFetcher(wiring.Component):
             Signal(config.address_width, name=name)
             for name in ("plane_pointer", "row_pointer", "tap_pointer", "pointer")
         )
-        column_offset = Signal(config.address_width)
+        column_pointer = Signal(config.address_width)  # the slot's own address and place
         y, x, column_x = Signal(coordinate()), Signal(coordinate()), Signal(coordinate())
         tap_row, row = Signal(config.row_width), Signal(config.row_width)
 
         is_field, is_kv = item.scan == Scan.FIELD, item.scan == Scan.KV
-        x_here = (x + column_x)[: len(x)].as_signed()
         y_inside = (y >= 0) & (y < layer.in_height)
-        x_inside = (x_here >= 0) & (x_here < layer.in_width)
+        x_inside = (column_x >= 0) & (column_x < layer.in_width)
         inside = Signal()
         dead = Signal()  # no column of the tap can be inside
         m.d.comb += [
@@ -107,7 +106,7 @@ class _WordFetcher(wiring.Component):
             ),
             reads.eq(started & ((is_field & channel_slot & inside) | is_kv)),
             self.read_request.eq(reads & self.room),
-            self.read_address.eq(Mux(value_slot, item.value_pointer, pointer + column_offset)),
+            self.read_address.eq(Mux(value_slot, item.value_pointer, column_pointer)),
         ]
         go = Signal()
         m.d.comb += [
@@ -122,15 +121,15 @@ class _WordFetcher(wiring.Component):
                 started.eq(1),
                 value_slot.eq(new.scan == Scan.KV),
                 plane.eq(layer.in_planes - 1),
-                *(p.eq(new.pointer) for p in (plane_pointer, row_pointer, tap_pointer, pointer)),
+                *(p.eq(new.pointer) for p in (plane_pointer, row_pointer, tap_pointer, pointer, column_pointer)),
                 y.eq(new.y),
-                x.eq(new.x),
+                *(signal.eq(new.x) for signal in (x, column_x)),
                 tap_row.eq(new.row),
                 row.eq(new.row),
             ]
         with m.If(go & item_end):
             m.d.sync += [started.eq(0), word.eq(0), tap_x.eq(0), tap_y.eq(0)]
-            m.d.sync += [column.eq(0), column_offset.eq(0), column_x.eq(0)]
+            m.d.sync += column.eq(0)
         with m.Elif(go & value_slot):
             m.d.sync += value_slot.eq(0)
         with m.Elif(go & double_slot):
@@ -140,7 +139,7 @@ class _WordFetcher(wiring.Component):
                 m,
                 ends=(column_end, word_end, tap_end, field_end),
                 counters=(column, word, tap_x, tap_y, plane),
-                pointers=(column_offset, pointer, tap_pointer, row_pointer, plane_pointer),
+                pointers=(column_pointer, pointer, tap_pointer, row_pointer, plane_pointer),
                 place=(column_x, x, y, row, tap_row, double_slot),
             )
         self._gather(m, go, channel_slot, value_slot, double_slot, column, column_end, row, reads, item_end, word)
@@ -151,35 +150,38 @@ class _WordFetcher(wiring.Component):
         layer, item = self.layer, self.item
         column_end, word_end, tap_end, field_end = ends
         column, word, tap_x, tap_y, plane = counters
-        column_offset, pointer, tap_pointer, row_pointer, plane_pointer = pointers
+        column_pointer, pointer, tap_pointer, row_pointer, plane_pointer = pointers
         column_x, x, y, row, tap_row, double_slot = place
         channels = ((layer.in_words - 1) << ceil_log2(self.config.lanes)) + layer.in_tail
 
-        with m.If(column_end):
-            m.d.sync += [column.eq(0), column_offset.eq(0), column_x.eq(0)]
-        with m.Else():
+        def point(address, *outer):
+            m.d.sync += [signal.eq(address) for signal in (column_pointer, pointer, *outer)]
+
+        with m.If(~column_end):
             m.d.sync += [
                 column.eq(column + 1),
-                column_offset.eq(column_offset + layer.in_position_stride),
+                column_pointer.eq(column_pointer + layer.in_position_stride),
                 column_x.eq(column_x + layer.stride),
             ]
+        with m.Else():
+            m.d.sync += [column.eq(0), column_x.eq(x)]
         with m.If(column_end & ~word_end):
-            m.d.sync += [word.eq(word + 1), pointer.eq(pointer + 1), row.eq(row + self.config.lanes)]
+            m.d.sync += [word.eq(word + 1), row.eq(row + self.config.lanes)]
+            point(pointer + 1)
         with m.If(word_end):
             m.d.sync += [word.eq(0), tap_row.eq(tap_row + channels), row.eq(tap_row + channels)]
-            with m.If(~tap_end):
-                following = tap_pointer + layer.in_position
-                m.d.sync += [tap_x.eq(tap_x + 1), x.eq(x + 1)]
-                m.d.sync += [tap_pointer.eq(following), pointer.eq(following)]
+        with m.If(word_end & ~tap_end):
+            m.d.sync += [tap_x.eq(tap_x + 1), x.eq(x + 1), column_x.eq(x + 1)]
+            point(tap_pointer + layer.in_position, tap_pointer)
+        with m.If(tap_end):
+            m.d.sync += [tap_x.eq(0), x.eq(item.x), column_x.eq(item.x)]
         with m.If(tap_end & ~field_end):
-            following = row_pointer + layer.in_row
-            m.d.sync += [tap_x.eq(0), x.eq(item.x), tap_y.eq(tap_y + 1), y.eq(y + 1)]
-            m.d.sync += [row_pointer.eq(following), tap_pointer.eq(following), pointer.eq(following)]
+            m.d.sync += [tap_y.eq(tap_y + 1), y.eq(y + 1)]
+            point(row_pointer + layer.in_row, tap_pointer, row_pointer)
         with m.If(field_end):
-            following = plane_pointer - layer.in_plane
-            m.d.sync += [tap_x.eq(0), x.eq(item.x), tap_y.eq(0), y.eq(item.y), plane.eq(plane - 1)]
-            m.d.sync += [plane_pointer.eq(following), row_pointer.eq(following), tap_pointer.eq(following)]
-            m.d.sync += [pointer.eq(following), tap_row.eq(item.row), row.eq(item.row), double_slot.eq(1)]
+            m.d.sync += [tap_y.eq(0), y.eq(item.y), plane.eq(plane - 1), double_slot.eq(1)]
+            m.d.sync += [tap_row.eq(item.row), row.eq(item.row)]
+            point(plane_pointer - layer.in_plane, tap_pointer, row_pointer, plane_pointer)
 
     def _gather(self, m, go, channel_slot, value_slot, double_slot, column, column_end, row, reads, item_end, word):
         """A cycle after a slot its word comes, another later it is here: join the columns, keep what matters."""

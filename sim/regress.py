@@ -14,10 +14,21 @@ from typing import Any
 from spikeloom.sim.bench import BenchError, simulate
 
 BENCHES = (
+    "time_mask",
+    "sequencer",
+    "event_scanner",
     "ac_array",
     "weight_store",
     "loadable_memory",
     "kv_store",
+    "neuron_unit",
+    "membrane_store",
+    "activation_store",
+    "activation_writer",
+    "image_loader",
+    "result_store",
+    "counters",
+    "host_port",
 )
 Progress = Callable[[int, int], None]
 

@@ -1,0 +1,43 @@
+"""`MembraneStore`: a memory with enables."""
+
+import random
+
+import cocotb
+from cocotb.triggers import FallingEdge, ReadOnly
+
+from spikeloom.rtl.config import CoreConfig
+from spikeloom.rtl.layouts import potentials
+from spikeloom.rtl.membrane_store import MembraneStore
+from spikeloom.sim.bench import parameters, start
+
+CASES = [
+    {"config": dict(lanes=4, neuron_lanes=4, kv_rows=4, membrane_positions=1)},
+    {"config": dict(lanes=8, neuron_lanes=2, kv_rows=8, membrane_positions=5, potential_width=21)},
+]
+
+
+def build(*, config):
+    return MembraneStore(config=CoreConfig(**config))
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def reads_what_was_written(dut):
+    """Data a cycle after the address, held until the next read."""
+    config = CoreConfig(**parameters()["config"])
+    ports = dict(read_enable=0, read_address=0, write_enable=0, write_address=0, write_data=0)
+    await start(dut, **ports)
+    words, wanted = {}, None
+    for _ in range(400):
+        to, at = random.randrange(config.membrane_words), random.choice(list(words) or [0])
+        write, value = random.random() < 0.5, random.getrandbits(potentials(config).size)
+        read = at in words and random.random() < 0.5 and not (write and to == at)
+        dut.read_enable.value, dut.read_address.value = int(read), at
+        dut.write_enable.value, dut.write_address.value, dut.write_data.value = int(write), to, value
+        await ReadOnly()
+        if wanted is not None:
+            assert int(dut.read_data.value) == wanted
+        if read:
+            wanted = words[at]
+        if write:
+            words[to] = value
+        await FallingEdge(dut.clk)

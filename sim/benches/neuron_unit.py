@@ -1,0 +1,303 @@
+"""`NeuronUnit` against `golden.neurons.lif`, with every memory access checked."""
+
+import random
+
+import cocotb
+import torch
+from cocotb.triggers import FallingEdge, ReadOnly
+
+from spikeloom.golden.network import Neuron
+from spikeloom.golden.neurons import lif
+from spikeloom.rtl.config import CoreConfig
+from spikeloom.rtl.layouts import DESCRIPTOR, Kind, Write, job, potentials, spike_word, sums
+from spikeloom.rtl.layouts import parameters as parameter_layout
+from spikeloom.rtl.neuron_unit import NeuronUnit
+from spikeloom.sim.bench import Watch, cycle, idle_cycles, pack, parameters, receive, send, start, unpack
+
+SIZES = dict(membrane_positions=12, parameter_words=32, accumulator_width=11, potential_width=14)
+CASES = [
+    {"config": dict(lanes=4, columns=1, neuron_lanes=4, kv_rows=4, **SIZES)},
+    {"config": dict(lanes=8, columns=2, neuron_lanes=2, kv_rows=8, weight_width=4, **SIZES)},
+    {"config": dict(lanes=16, columns=4, neuron_lanes=4, classes=30, **SIZES)},
+]
+NEURONS = [Neuron(hard=h, strict=s, leak=k) for h in (0, 1) for s in (0, 1) for k in (0, 1)]
+
+
+def build(*, config):
+    return NeuronUnit(config=CoreConfig(**config))
+
+
+class Memory:
+    """A memory of the bench: data a cycle after the address, held until the next read."""
+
+    def __init__(self, dut, name, contents, *, writable):
+        self.contents, self.reads, self.writes = contents, [], []
+        self.task = cocotb.start_soon(self._run(dut, name, writable))
+
+    async def _run(self, dut, name, writable):
+        prefix = f"{name}_read" if writable else name
+        enable, address = getattr(dut, f"{prefix}_enable"), getattr(dut, f"{prefix}_address")
+        data = getattr(dut, f"{prefix}_data")
+        following = None
+        while True:
+            await FallingEdge(dut.clk)
+            if following is not None:
+                data.value = following
+            await ReadOnly()
+            following = None
+            if int(enable.value):
+                self.reads.append(int(address.value))
+                following = self.contents[int(address.value)]
+            if writable and int(getattr(dut, f"{name}_write_enable").value):
+                at = int(getattr(dut, f"{name}_write_address").value)
+                assert not (int(enable.value) and at == self.reads[-1]), "collision"
+                self.writes.append(at)
+                self.contents[at] = int(getattr(dut, f"{name}_write_data").value)
+
+
+class Work:
+    """A layer: jobs in the sequencer's order, and what must come of them."""
+
+    def __init__(self, config, *, steps, steps_run, width, height, neuron, direct=False, pool=False, readout=False):
+        self.config, self.steps, self.neuron = config, steps, neuron
+        self.width, self.height, self.readout, self.pool = width, height, readout, pool
+        self.positions, self.steps_run = width * height, steps_run
+        lanes, p = config.lanes, config.neuron_lanes
+        channels = random.randint(lanes + 1, min(2 * lanes, config.classes if readout else 99))
+        self.channels, self.tiles = channels, 2
+        self.tail = channels - lanes
+        bound = 1 << config.accumulator_width - 1
+        small = 1 << config.potential_width - 5
+        if readout:
+            bound = max(2, (1 << config.potential_width - 2) // (self.positions * steps_run))
+        shape = (steps_run, self.positions, self.tiles * lanes)
+        self.sums = torch.randint(-bound, bound, shape)
+        if direct:
+            self.sums[:] = self.sums[:1].clone()
+        self.bias = torch.randint(-small, small, (self.tiles * lanes,))
+        self.threshold = torch.randint(1, small, (self.tiles * lanes,))
+        self.base = random.randrange(config.parameter_words - self.tiles * config.neuron_words + 1)
+        self.words = [config.neuron_words, -(-self.tail // p)]
+        self.order = [
+            (tile, step, first)
+            for tile in range(self.tiles)
+            for step, first in self._loops(direct)
+        ]
+        self.direct = direct
+
+    def _loops(self, direct):
+        groups = [
+            y * self.width + x for y in range(self.height) for x in range(0, self.width, self.config.columns)
+        ]
+        if direct:
+            return [(step, first) for first in groups for step in range(self.steps_run)]
+        return [(step, first) for step in range(self.steps_run) for first in groups]
+
+    def parameter_contents(self):
+        p = self.config.neuron_lanes
+        contents = {}
+        for word in range(self.tiles * self.config.neuron_words):
+            pairs = [
+                {"bias": int(self.bias[c]), "threshold": int(self.threshold[c])}
+                for c in range(word * p, word * p + p)
+            ]
+            contents[self.base + word] = pack(parameter_layout(self.config), pairs)
+        return contents
+
+    def columns(self, first):
+        return min(self.config.columns, self.width - first % self.width)
+
+    def is_last(self, step, first):
+        return step == self.steps - 1 and first + self.columns(first) == self.positions
+
+    def job(self, tile, step, first):
+        x, y = first % self.width, first // self.width
+        last = self.is_last(step, first) if self.readout else step == self.steps - 1
+        return {
+            "active": step < self.steps,
+            "first": step == 0 and (first == 0 or not self.readout),
+            "last": last,
+            "final": self.readout and last,
+            "fence": first == 0 or self.direct or self.readout,
+            "parameter": self.base + tile * self.config.neuron_words,
+            "words": self.words[tile],
+            "columns": self.columns(first),
+            "to": self.destination(tile, step, first, x, y),
+        }
+
+    def destination(self, tile, step, position, x, y):
+        half = (y // 2 * self.width + x // 2) * self.tiles + tile
+        return {
+            "step": step,
+            "tile": tile,
+            "position": position,
+            "x": x,
+            "y": y,
+            "offset": half if self.pool else position * self.tiles + tile,
+            "out": 7 * step,
+            "residual": 5 * step,
+            "has_residual": step % 2,
+        }
+
+    def sum_words(self, tile, step, first):
+        """Columns that do not exist hold anything."""
+        lanes, found = self.config.lanes, []
+        for column in range(self.config.columns):
+            position = min(first + column, self.positions - 1)
+            found.append(self.sums[step, position, tile * lanes : tile * lanes + lanes].tolist())
+        return found
+
+    def spikes(self):
+        """(position, ...) words of each job, from golden."""
+        fired, _ = lif(
+            self.sums.permute(0, 2, 1)[:, None],
+            bias=self.bias,
+            threshold=self.threshold,
+            neuron=self.neuron,
+            steps=self.steps,
+        )  # (T, 1, C, P)
+        lanes, found = self.config.lanes, []
+        for tile, step, first in self.order:
+            valid = range(lanes * tile, lanes * tile + self.words[tile] * self.config.neuron_lanes)
+            for position in range(first, first + self.columns(first)):
+                bits = [c - lanes * tile for c in valid if step < self.steps and fired[step, 0, c, position]]
+                to = self.destination(tile, step, position, position % self.width, position // self.width)
+                found.append({"spikes": sum(1 << b for b in bits), "to": to})
+        return found
+
+    def accesses(self):
+        """Addresses of the potentials that are read and written, in order."""
+        reads, writes = [], []
+        for tile, step, first in self.order:
+            for column in range(self.columns(first)):
+                position = 0 if self.readout else first + column
+                begins = step == 0 and (not self.readout or first + column == 0)
+                ends = self.readout and step == self.steps - 1 and first + column == self.positions - 1
+                ends |= not self.readout and step == self.steps - 1
+                at = [position * self.config.neuron_words + word for word in range(self.words[tile])]
+                if step < self.steps:
+                    reads += [] if begins else at
+                    writes += [] if ends else at
+        return reads, writes
+
+
+async def run(dut, work, *, idle, stall):
+    config = work.config
+    garbage = {
+        i: random.getrandbits(potentials(config).size) for i in range(config.membrane_positions * config.neuron_words)
+    }
+    dut.layer.value = pack(
+        DESCRIPTOR,
+        {
+            "kind": Kind.READOUT if work.readout else Kind.ACCUMULATE,
+            "hard": work.neuron.hard or work.readout,
+            "strict": work.neuron.strict and not work.readout,
+            "leak": work.neuron.leak and not work.readout,
+            "tiles": work.tiles,
+            "write": Write.POOL if work.pool else Write.STORE,
+            "direct": work.direct,
+        },
+    )
+    membrane = Memory(dut, "membrane", garbage, writable=True)
+    constants = Memory(dut, "parameter", work.parameter_contents(), writable=False)
+    jobs, out = Watch(dut, "jobs"), Watch(dut, "spikes")
+    results, finished = {}, []
+    watcher = cocotb.start_soon(watch(dut, config, results, finished))
+    order = work.order
+    cocotb.start_soon(send(dut, "jobs", [pack(job(config), work.job(*o)) for o in order], idle=idle))
+    cocotb.start_soon(send(dut, "sums", [pack(sums(config), work.sum_words(*o)) for o in order], idle=idle))
+    if work.readout:
+        while len(finished) < len(order):
+            await FallingEdge(dut.clk)
+    else:
+        wanted = work.spikes()
+        got = await receive(dut, "spikes", len(wanted), stall=stall)
+        for index, bits in enumerate(got):
+            assert unpack(spike_word(config), bits) == wanted[index], index
+    await idle_cycles(dut, 8)
+    reads, writes = work.accesses()
+    assert membrane.reads == reads
+    assert membrane.writes == writes
+    assert len(finished) == len(order)
+    assert len(constants.reads) == sum(
+        work.words[tile] * work.columns(first) for tile, step, first in order if step < work.steps
+    )
+    for task in (watcher, membrane.task, constants.task):
+        task.cancel()
+    return jobs, out, results
+
+
+async def watch(dut, config, results, finished):
+    while True:
+        await FallingEdge(dut.clk)
+        await ReadOnly()
+        if int(dut.finished.value):
+            finished.append(cycle())
+        if int(dut.result_enable.value):
+            results[int(dut.result_address.value)] = unpack(potentials(config), int(dut.result_data.value))
+
+
+async def begin(dut):
+    ports = dict(layer=0, jobs__valid=0, jobs__payload=0, sums__valid=0, sums__payload=0, spikes__ready=0)
+    await start(dut, **ports, parameter_data=0, membrane_read_data=0)
+    return CoreConfig(**parameters()["config"])
+
+
+def random_work(config, index, **fields):
+    steps = fields.pop("steps", random.randint(1, 4))
+    return Work(
+        config,
+        steps=steps,
+        steps_run=max(1, steps + index % 2),
+        width=random.randint(1, 4),
+        height=random.randint(1, 3),
+        neuron=NEURONS[index % 8],
+        **fields,
+    )
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.parametrize(idle=[0.0, 0.4], stall=[0.0, 0.6])
+async def spikes_equal_golden(dut, idle, stall):
+    """Every neuron, layers of any order, masked steps; potentials of no step are read or written in vain."""
+    config = await begin(dut)
+    for index in range(8):
+        await run(dut, random_work(config, index, direct=index % 3 == 1, pool=index % 3 == 2), idle=idle, stall=stall)
+    await run(dut, random_work(config, 1, steps=0), idle=idle, stall=stall)
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.parametrize(idle=[0.0, 0.4])
+async def class_sums(dut, idle):
+    """The readout: all steps and positions in one potential a class, the bias once."""
+    config = await begin(dut)
+    if config.classes <= config.lanes:
+        config = CoreConfig(**{**parameters()["config"], "classes": 2 * config.lanes})
+    for steps in (1, 3):
+        work = Work(
+            config, steps=steps, steps_run=steps, width=3, height=2, neuron=NEURONS[0], readout=True
+        )
+        _, _, results = await run(dut, work, idle=idle, stall=0)
+        wanted = work.sums.sum(dim=(0, 1)) + work.bias
+        got = [x for word in range(-(-work.channels // config.neuron_lanes)) for x in results[word]]
+        assert got[: work.channels] == wanted[: work.channels].tolist()
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def speed(dut):
+    """A word a cycle, spikes five cycles after the last word of a column; a fence waits for the pipeline."""
+    config = await begin(dut)
+    work = Work(config, steps=1, steps_run=1, width=4, height=3, neuron=NEURONS[0])
+    jobs, out, _ = await run(dut, work, idle=0, stall=0)
+    ends = [c for i, c in enumerate(out.cycles) if i + 1 == len(out.cycles) or new_job(work, i + 1)]
+    assert ends == [c + 5 for c in jobs.cycles]
+    costs = [work.words[tile] * work.columns(first) for tile, _, first in work.order]
+    for i in range(1, len(costs)):
+        fenced = work.order[i][2] == 0
+        assert jobs.cycles[i] - jobs.cycles[i - 1] == costs[i] + (4 if fenced else 0)
+
+
+def new_job(work, index):
+    """Whether a spike word is the first of its job."""
+    counts = [work.columns(first) for _, _, first in work.order]
+    return index in {sum(counts[:i]) for i in range(len(counts))}

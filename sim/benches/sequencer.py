@@ -1,0 +1,260 @@
+"""`Sequencer` against a loop nest that multiplies."""
+
+import random
+
+import cocotb
+from cocotb.triggers import FallingEdge, ReadOnly
+
+from spikeloom.rtl.config import CoreConfig
+from spikeloom.rtl.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind, Scan, Write, job, work_item
+from spikeloom.rtl.sequencer import Sequencer
+from spikeloom.sim.bench import Watch, cycle, pack, parameters, start, unpack
+
+CASES = [
+    {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=8, weight_rows=2000)},
+    {"config": dict(lanes=8, columns=2, neuron_lanes=4, kv_rows=8, weight_rows=3000)},
+    {"config": dict(lanes=32, columns=4, neuron_lanes=8, weight_rows=4096)},
+]
+
+
+def build(*, config):
+    return Sequencer(config=CoreConfig(**config))
+
+
+def random_layer(config, kind, *, steps=None, direct=0, pool=False):
+    """A descriptor with strides that tell one loop from another."""
+    steps = random.randint(1, 4) if steps is None else steps
+    width, height = random.randint(1, 5), random.randint(1, 4)
+    stride, padding = random.choice(((1, 0), (1, 1), (2, 1)))
+    tiles = random.randint(1, 3)
+    readout = kind == Kind.READOUT
+    attention = kind == Kind.ATTENTION
+    if attention:
+        stride, padding = 1, 0
+    words = random.choice([w for w in (1, 2, 3) if tiles % w == 0]) if attention else random.randint(1, 3)
+    row, space = 17, random.randrange
+    run = steps if readout or direct else steps + random.choice((0, 0, 2)) * (steps > 0)
+    return dict(
+        kind=kind,
+        index=random.getrandbits(8),
+        direct=direct,
+        steps=steps,
+        steps_in=random.randint(0, 4),
+        steps_run=run,
+        in_base=space(1 << config.address_width),
+        in_step=0 if direct else 301,
+        in_plane=space(99),
+        in_row=row,
+        in_position=5,
+        in_row_stride=stride * row,
+        in_position_stride=stride * 5,
+        in_words=words,
+        stride=stride,
+        padding=padding,
+        width=width,
+        height=height,
+        positions=width * height,
+        tiles=tiles,
+        tile_tail=random.randint(1, config.lanes),
+        weight_base=space(100),
+        tile_rows=space(300),
+        parameter_base=space(20),
+        write=Write.POOL if pool else random.choice((Write.STORE, Write.ADD)),
+        out_base=space(1 << config.address_width),
+        out_step=203,
+        out_row=tiles * ((width + 1) // 2 if pool else width),
+        residual_base=space(1 << config.address_width),
+        residual_step=111,
+        residual_steps=random.randint(0, 4),
+        k_base=space(500),
+        v_base=space(500),
+    )
+
+
+def loop_nest(config, d):
+    """Items and jobs of a layer, in order; addresses before they wrap."""
+    items, jobs = [], []
+    groups = [
+        (y, x, min(config.columns, d["width"] - x))
+        for y in range(d["height"])
+        for x in range(0, d["width"], config.columns)
+    ]
+    readout, attention = d["kind"] == Kind.READOUT, d["kind"] == Kind.ATTENTION
+    if not d["steps_run"] and not readout:
+        return items, jobs
+    for tile in range(d["tiles"]):
+        if d["direct"]:
+            order = [(step, *group) for group in groups for step in range(d["steps_run"])]
+        else:
+            order = [(step, *group) for step in range(d["steps_run"]) for group in groups]
+        for step, y, x, columns in order:
+            scans = step < d["steps"] and step < d["steps_in"] and not (d["direct"] and step)
+            head = tile // d["in_words"] * d["in_words"] if attention else 0
+            if attention and scans and (y, x) == (0, 0):
+                for token in range(d["positions"]):
+                    at = step * d["in_step"] + token * d["in_position"]
+                    items.append(
+                        dict(
+                            scan=Scan.KV,
+                            pointer=d["k_base"] + at + head,
+                            value_pointer=d["v_base"] + at + tile,
+                            row=d["weight_base"] + tile * d["tile_rows"],
+                            clear=token == 0,
+                        )
+                    )
+            item = dict(scan=Scan.NONE, columns=columns, tail=tile == d["tiles"] - 1)
+            item["keep"] = d["direct"] and step < d["steps"] - 1
+            if scans:
+                pointer = d["in_base"] + step * d["in_step"] + head
+                pointer += y * d["in_row_stride"] + x * d["in_position_stride"]
+                item |= dict(
+                    scan=Scan.FIELD,
+                    pointer=pointer,
+                    x=x * d["stride"] - d["padding"],
+                    y=y * d["stride"] - d["padding"],
+                    row=d["weight_base"] + tile * d["tile_rows"],
+                )
+            items.append(item)
+            jobs.append(one_job(config, d, tile, step, y, x, columns))
+    return items, jobs
+
+
+def one_job(config, d, tile, step, y, x, columns):
+    readout, pool = d["kind"] == Kind.READOUT, d["write"] == Write.POOL
+    position = y * d["width"] + x
+    ends = position + columns == d["positions"] and step == d["steps_run"] - 1
+    words = config.neuron_words
+    if tile == d["tiles"] - 1:
+        words = -(-d["tile_tail"] // config.neuron_lanes)
+    offset = y // 2 * d["out_row"] + x // 2 * d["tiles"] if pool else y * d["out_row"] + x * d["tiles"]
+    active = step < d["steps"]
+    return dict(
+        active=active,
+        first=step == 0 and (not readout or position == 0) if active else None,
+        last=(ends if readout else step == d["steps"] - 1) if active else None,
+        final=readout and ends,
+        fence=position == 0 or d["direct"] or readout,
+        parameter=d["parameter_base"] + tile * config.neuron_words,
+        words=words,
+        columns=columns,
+        to=dict(
+            step=step,
+            tile=tile,
+            position=position,
+            x=x,
+            y=y,
+            offset=offset + tile,
+            out=d["out_base"] + step * d["out_step"],
+            residual=d["residual_base"] + step * d["residual_step"],
+            has_residual=step < d["residual_steps"],
+        ),
+    )
+
+
+def check(layout, bits, wanted, where):
+    """The fields that are wanted, modulo what they hold."""
+    got = unpack(layout, bits)
+    for key, value in wanted.items():
+        if key == "to":
+            check(layout[key].shape, layout.from_bits(bits)[key].as_bits(), value, where)
+        elif value is not None:
+            mask = (1 << layout[key].width) - 1
+            value = value.value if isinstance(value, Scan) else int(value)
+            assert got[key] & mask == value & mask, (where, key, got, wanted)
+
+
+class Surroundings:
+    """Program memory, image loader, scanner, neurons and writer."""
+
+    def __init__(self, dut, words, *, stall):
+        self.words, self.stall = words, stall
+        self.outstanding, self.ends, self.images, self.layers = 0, [], 0, []
+        self.fetches = []
+        cocotb.start_soon(self._run(dut))
+
+    async def _run(self, dut):
+        address, finish = None, 0
+        while True:
+            await FallingEdge(dut.clk)
+            if address is not None:
+                dut.program_data.value = self.words[address]
+            dut.items__ready.value = int(random.random() >= self.stall)
+            dut.jobs__ready.value = int(random.random() >= self.stall)
+            finish = int(self.outstanding > 0 and random.random() < 0.5)
+            dut.job_finished.value = finish
+            dut.quiet.value = int(random.random() < 0.5)
+            dut.image_loaded.value = int(random.random() < 0.2)
+            await ReadOnly()
+            address = int(dut.program_address.value) if int(dut.program_enable.value) else None
+            if address is not None:
+                self.fetches.append((cycle(), address))
+            self.outstanding += int(dut.jobs__valid.value) * int(dut.jobs__ready.value) - finish
+            self.images += int(dut.load_image.value) * int(dut.image_loaded.value)
+            if int(dut.layer_end.value):
+                assert self.outstanding == -finish + finish and int(dut.quiet.value)
+                self.ends.append(cycle())
+                self.layers.append(unpack(DESCRIPTOR, int(dut.layer.value)))
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+@cocotb.parametrize(stall=[0.0, 0.5])
+async def program(dut, stall):
+    """Layers of every kind, some without a step; twice, as for two images."""
+    config = CoreConfig(**parameters()["config"])
+    layers = [dict(kind=Kind.IMAGE, positions=3)]
+    layers.append(random_layer(config, Kind.ACCUMULATE, direct=1, pool=True))
+    layers += [random_layer(config, Kind.ACCUMULATE, pool=i == 1) for i in range(4)]
+    layers.append(random_layer(config, Kind.ACCUMULATE, steps=0))
+    layers += [random_layer(config, Kind.ATTENTION) for _ in range(3)]
+    layers.append(random_layer(config, Kind.READOUT))
+    bits = [pack(DESCRIPTOR, d) for d in layers] + [0]
+    words = [b >> WORD_BITS * i & (1 << WORD_BITS) - 1 for b in bits for i in range(DESCRIPTOR_WORDS)]
+    ports = "start program_data image_loaded items__ready jobs__ready job_finished"
+    await start(dut, **dict.fromkeys(ports.split(), 0), quiet=1)
+    around = Surroundings(dut, words, stall=stall)
+    nests = [loop_nest(config, d) if d["kind"] != Kind.IMAGE else ([], []) for d in layers]
+    for image in range(2):
+        items, jobs = Watch(dut, "items"), Watch(dut, "jobs")
+        around.ends.clear(), around.layers.clear(), around.fetches.clear()
+        dut.start.value = 1
+        await FallingEdge(dut.clk)
+        dut.start.value = 0
+        done = False
+        while not done:
+            await ReadOnly()
+            assert int(dut.busy.value)
+            done = int(dut.done.value)
+            await FallingEdge(dut.clk)
+        assert not int(dut.busy.value)
+        assert around.images == image + 1
+        assert [d["index"] for d in around.layers] == [d.get("index", 0) for d in layers]
+        wanted = [item for nest in nests for item in nest[0]]
+        assert len(items.payloads) == len(wanted)
+        for index, (got, item) in enumerate(zip(items.payloads, wanted, strict=True)):
+            check(work_item(config), got, item, index)
+        wanted = [one for nest in nests for one in nest[1]]
+        assert len(jobs.payloads) == len(wanted)
+        for index, (got, one) in enumerate(zip(jobs.payloads, wanted, strict=True)):
+            check(job(config), got, one, index)
+        assert [at for _, at in around.fetches] == list(range(len(words)))
+        begins = [c for c, at in around.fetches if at % DESCRIPTOR_WORDS == 0]
+        assert begins[1:] == [c + 1 for c in around.ends]
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def fetch_time(dut):
+    """`DESCRIPTOR_WORDS` + 3 cycles from a layer's end to the next layer's first item or end."""
+    config = CoreConfig(**parameters()["config"])
+    layers = [random_layer(config, Kind.ACCUMULATE, steps=s) for s in (0, 0, 1)]
+    bits = [pack(DESCRIPTOR, d) for d in layers] + [0]
+    words = [b >> WORD_BITS * i & (1 << WORD_BITS) - 1 for b in bits for i in range(DESCRIPTOR_WORDS)]
+    ports = "start program_data image_loaded items__ready jobs__ready job_finished"
+    await start(dut, **dict.fromkeys(ports.split(), 0), quiet=1)
+    around, items = Surroundings(dut, words, stall=0), Watch(dut, "items")
+    dut.start.value = 1
+    await FallingEdge(dut.clk)
+    dut.start.value = 0
+    while len(around.ends) < 3:
+        await FallingEdge(dut.clk)
+    fetched = [c for c, at in around.fetches if at % DESCRIPTOR_WORDS == 0]
+    assert items.cycles[0] == fetched[2] + DESCRIPTOR_WORDS + 2

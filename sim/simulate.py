@@ -1,0 +1,205 @@
+"""A compiled network on images: the Verilated core against golden, every spike, every counter."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from spikeloom.gen.compiler import Compiled
+from spikeloom.gen.verilog import core_verilog
+from spikeloom.golden.counts import TOTAL, Counts, counts
+from spikeloom.golden.execute import check_images, execute
+from spikeloom.sim.compare import Difference, differences
+from spikeloom.sim.verilated import Run, VerilatedCore
+
+BATCH = 16  # images of a simulator's run: bounds the traces and activations in memory
+COMPARED = ("sops_done", "kv_updates", "events", "rows_skipped", "membrane_reads", "membrane_writes")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CounterDifference:
+    """A counter of an image that is not what the golden activations cost; layer `golden.counts.TOTAL` is all of them."""
+
+    image: int
+    layer: str
+    counter: str
+    golden: int
+    hardware: int
+
+    def __str__(self) -> str:
+        return (
+            f"image {self.image}: layer {self.layer!r}, counter {self.counter}: "
+            f"golden {self.golden}, hardware {self.hardware}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SimulationReport:
+    """What the hardware did with B images, and where it differs from golden.
+
+    sums: class sums of the hardware, int64 (B, classes). differences: the first of each image that has one.
+    counter_differences: likewise, all of them. counters: int64 (B,) by name, `rows_skipped` beside the hardware's.
+    layer_cycles: int64 (B,) by layer name, the image's loading not counted; layer_counters: the same by counter.
+    golden: the counts of golden, int64 (B,), by layer and `TOTAL`, then by field.
+    seconds: of simulation, compilation not counted.
+    """
+
+    images: int
+    sums: np.ndarray
+    differences: list[Difference]
+    counter_differences: list[CounterDifference]
+    counters: dict[str, np.ndarray]
+    layer_cycles: dict[str, np.ndarray]
+    layer_counters: dict[str, dict[str, np.ndarray]]
+    golden: dict[str, dict[str, np.ndarray]]
+    seconds: float
+
+    @property
+    def images_bit_exact(self) -> int:
+        """Images of which every spike and every class sum is golden's."""
+        return self.images - len(self.differences)
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The class of each image, int64 (B,); the lowest of equals."""
+        return self.sums.argmax(axis=1)
+
+    @property
+    def cycles_per_image(self) -> float:
+        """From the last pixel to the class sums, mean."""
+        return float(self.counters["cycles"].mean())
+
+    @property
+    def cycles_per_second(self) -> float:
+        """Simulated cycles of the network a second of simulation, all processes together."""
+        return float(self.counters["cycles"].sum()) / self.seconds
+
+
+def simulate(
+    compiled: Compiled,
+    images: np.ndarray,
+    *,
+    build_dir: str | os.PathLike[str],
+    processes: int = 2,
+    batch: int = BATCH,
+    progress: Progress | None = None,
+    waves: str | os.PathLike[str] | None = None,
+) -> SimulationReport:
+    """Run uint8 images (B, C, H, W) on the core with the network in its memories, compare all with golden.
+
+    build_dir: folder for the executable, compiled once for the same Verilog. processes: simulators at a time.
+    batch: images of one run; bounds the memory used. progress: called with (images done, of all).
+    waves: file for a waveform (FST) of all images, in one process; of few images, since it is large.
+
+    Raises
+    ------
+    SimulationError
+        when Verilator is missing or a simulation ends badly.
+    ValueError, TypeError
+        for images that are not the network's.
+    """
+    images = check_images(compiled.network, images)
+    if not len(images):
+        raise ValueError("images must be at least one, not 0")
+    verilog = core_verilog(compiled.config, compiled.program)
+    core = VerilatedCore(verilog, config=compiled.config, build_dir=build_dir, waves=waves is not None)
+    if waves is not None:
+        Path(waves).parent.mkdir(parents=True, exist_ok=True)
+        processes, batch = 1, len(images)
+    starts = range(0, len(images), batch)
+    begin, done = time.monotonic(), 0
+
+    def run(start: int) -> SimulationReport:
+        nonlocal done
+        part = images[start : start + batch]
+        report = report_of(compiled, part, core.run(part, waves=waves), first=start)
+        done += len(part)
+        if progress is not None:
+            progress(done, len(images))
+        return report
+
+    with ThreadPoolExecutor(processes) as pool:
+        futures = [pool.submit(run, start) for start in starts]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        failed = [f for f in futures if f.done() and not f.cancelled() and f.exception() is not None]
+        parts = [failed[0].result()] if failed else [f.result() for f in futures]
+    return _joined(parts, seconds=time.monotonic() - begin)
+
+
+def report_of(compiled: Compiled, images: np.ndarray, run: Run, *, first: int = 0) -> SimulationReport:
+    """Compare a run with golden; `first` is the number of the first image."""
+    network, config = compiled.network, compiled.config
+    execution = execute(network, images, record=True)
+    golden = counts(
+        network, execution, lanes=config.lanes, columns=config.columns, neuron_lanes=config.neuron_lanes
+    )
+    names = [layer.name for layer in network.layers]
+    by_layer = {
+        name: {key: values[:, i + 1] - values[:, i] for key, values in run.layer_counters.items()}
+        for i, name in enumerate(names)
+    }
+    total = dict(run.counters)
+    for found in (*by_layer.values(), total):
+        found["rows_skipped"] = found["rows_offered"] - found["events"]
+    return SimulationReport(
+        images=len(images),
+        sums=run.sums[:, : network.classes],
+        differences=[_shifted(d, first) for d in differences(run, execution, network, lanes=config.lanes)],
+        counter_differences=_counter_differences({**by_layer, TOTAL: total}, golden, first),
+        counters=total,
+        layer_cycles={name: found["cycles"] for name, found in by_layer.items()},
+        layer_counters=by_layer,
+        golden={name: dict(vars(value)) for name, value in golden.items()},
+        seconds=0.0,
+    )
+
+
+def _shifted(difference: Difference, first: int) -> Difference:
+    return Difference(**{**vars(difference), "image": difference.image + first})
+
+
+def _counter_differences(
+    hardware: dict[str, dict[str, np.ndarray]], golden: dict[str, Counts], first: int
+) -> list[CounterDifference]:
+    return [
+        CounterDifference(
+            image=first + int(image),
+            layer=layer,
+            counter=name,
+            golden=int(getattr(golden[layer], name)[image]),
+            hardware=int(found[name][image]),
+        )
+        for layer, found in hardware.items()
+        for name in COMPARED
+        for image in np.flatnonzero(getattr(golden[layer], name) != found[name])
+    ]
+
+
+def _joined(parts: list[SimulationReport], *, seconds: float) -> SimulationReport:
+    def join(values: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        return {name: np.concatenate([value[name] for value in values]) for name in values[0]}
+
+    def join_layers(values: list[dict[str, dict[str, np.ndarray]]]) -> dict[str, dict[str, np.ndarray]]:
+        return {name: join([value[name] for value in values]) for name in values[0]}
+
+    return SimulationReport(
+        images=sum(part.images for part in parts),
+        sums=np.concatenate([part.sums for part in parts]),
+        differences=[d for part in parts for d in part.differences],
+        counter_differences=[d for part in parts for d in part.counter_differences],
+        counters=join([part.counters for part in parts]),
+        layer_cycles=join([part.layer_cycles for part in parts]),
+        layer_counters=join_layers([part.layer_counters for part in parts]),
+        golden=join_layers([part.golden for part in parts]),
+        seconds=seconds,
+    )
