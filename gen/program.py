@@ -117,7 +117,12 @@ def _descriptor(
         "leak": not readout and layer.neuron.leak,
         **_input_fields(network, layer, config, memory),
         **({} if readout else _output_fields(network, layer, memory)),
+        **(_BIAS_ALONE if readout and not layer.steps else {}),
     }
+
+
+# A readout whose input has no step at all still has its bias: one position, one step, nothing to scan.
+_BIAS_ALONE = {"steps": 1, "steps_in": 0, "steps_run": 1, "width": 1, "height": 1, "positions": 1}
 
 
 def producer_steps(network: Network, layer: Layer) -> int:

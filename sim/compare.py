@@ -72,7 +72,7 @@ def differences(run: Run, execution: Execution, network: Network, *, lanes: int)
             found[image] = Difference(
                 image=image,
                 layer=last.name,
-                step=last.steps - 1,
+                step=max(last.steps - 1, 0),
                 position=0,
                 channel=channel,
                 golden=int(execution.sums[image, channel]),

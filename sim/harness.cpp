@@ -130,7 +130,7 @@ class Harness {
         dump(0);
         if (core_.trace_valid) {
             Words record{image_, static_cast<uint32_t>(cycle_)};
-            append(record, core_.trace, TRACE_BITS);
+            append(record, core_.trace_word, TRACE_BITS);
             put(trace_, record);
         }
         if (core_.layer_end) {

@@ -103,20 +103,37 @@ class VerilatedCore:
         SimulationError
             when the simulation ends badly, or waves are wanted of a core compiled without.
         """
+        return self.run_programs([(images, program)], waves=waves, progress=progress)[0]
+
+    def run_programs(
+        self,
+        work: Sequence[tuple[np.ndarray, Program | None]],
+        *,
+        waves: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> list[Run]:
+        """Likewise several batches on the same running core, each with its Program or with the one before.
+
+        Raises
+        ------
+        SimulationError
+            as `run`.
+        """
         if waves is not None and not self.waves:
             raise SimulationError("this core was compiled without waves")
+        counts = [len(images) for images, _ in work]
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             paths = [Path(scratch) / name for name in ("commands", "trace", "layers", "results")]
-            paths[0].write_bytes(self._commands(images, program))
+            paths[0].write_bytes(b"".join(self._commands(*part) for part in work))
             command = [str(self.executable), *map(str, paths)] + ([str(waves)] if waves else [])
             process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-            self._watch(process, paths[3], len(images), progress)
+            self._watch(process, paths[3], sum(counts), progress)
             if process.returncode:
                 message = (process.stderr.read() if process.stderr else "").strip()
                 raise SimulationError(f"the simulation failed: {message or process.returncode}")
             if process.stderr:
                 process.stderr.close()
-            return self._collect(*(np.fromfile(path, np.uint32) for path in paths[1:]), count=len(images))
+            return self._collect(*(np.fromfile(path, np.uint32) for path in paths[1:]), counts=counts)
 
     def _watch(self, process: subprocess.Popen, results: Path, count: int, progress: Progress | None) -> None:
         record = 4 * self._result_words()
@@ -144,18 +161,32 @@ class VerilatedCore:
     def _result_words(self) -> int:
         return 1 + self.config.classes + len(COUNTERS)
 
-    def _collect(self, trace_words: np.ndarray, layers: np.ndarray, results: np.ndarray, *, count: int) -> Run:
+    def _collect(
+        self, trace_words: np.ndarray, layers: np.ndarray, results: np.ndarray, *, counts: Sequence[int]
+    ) -> list[Run]:
         classes, names = self.config.classes, list(COUNTERS)
-        results = results.reshape(count, self._result_words())
-        layers = layers.reshape(count, -1, 2 + len(names)).astype(np.int64)
-        counters = results[:, 1 + classes :].astype(np.int64)
-        return Run(
-            sums=results[:, 1 : 1 + classes].astype(np.int32).astype(np.int64),
-            counters={name: counters[:, i] for i, name in enumerate(names)},
-            layer_counters={name: layers[:, :, 2 + i] for i, name in enumerate(names)},
-            layer_cycles=layers[:, :, 1],
-            trace=self._unpack_trace(trace_words),
-        )
+        results = results.reshape(-1, self._result_words())
+        layers = layers.reshape(-1, 2 + len(names)).astype(np.int64)
+        records = self._unpack_trace(trace_words)
+        runs, first = [], 0
+        for count in counts:
+            mine = slice(first, first + count)
+            counters = results[mine, 1 + classes :].astype(np.int64)
+            ends = layers[(layers[:, 0] >= first) & (layers[:, 0] < first + count)]
+            ends = ends.reshape(count, len(ends) // max(count, 1), 2 + len(names))
+            fired = records[(records["image"] >= first) & (records["image"] < first + count)]
+            fired["image"] -= first
+            runs.append(
+                Run(
+                    sums=results[mine, 1 : 1 + classes].astype(np.int32).astype(np.int64),
+                    counters={name: counters[:, i] for i, name in enumerate(names)},
+                    layer_counters={name: ends[:, :, 2 + i] for i, name in enumerate(names)},
+                    layer_cycles=ends[:, :, 1],
+                    trace=fired,
+                )
+            )
+            first += count
+        return runs
 
     def _unpack_trace(self, words: np.ndarray) -> np.ndarray:
         layout = trace(self.config)
