@@ -29,6 +29,7 @@ BENCHES = (
     "result_store",
     "counters",
     "host_port",
+    "core",
 )
 Progress = Callable[[int, int], None]
 
