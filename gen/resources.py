@@ -1,0 +1,53 @@
+"""Block memories that a core needs, before synthesis."""
+
+from __future__ import annotations
+
+from spikeloom.gen.errors import CompileError
+from spikeloom.gen.targets import Target
+from spikeloom.rtl.config import CoreConfig
+from spikeloom.rtl.layouts import DESCRIPTOR_WORDS, WORD_BITS, parameters, potentials
+
+SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+"""Depth and width of a DP16KD, one port reading and one writing."""
+
+REMEDIES = {
+    "weights": "4-bit weights, fewer channels or a larger device",
+    "parameters": "fewer neuron_lanes",
+    "activations": "earlier pooling or fewer time steps",
+    "membranes": "earlier pooling or fewer neuron_lanes",
+    "program": "fewer layers",
+}
+
+
+def block_rams(config: CoreConfig) -> dict[str, int]:
+    """DP16KD by memory, as Yosys maps them; small memories go to distributed memory and are not listed.
+
+    Memories that a host loads are written in words of 32 bits, so each such column is mapped by itself.
+    """
+    loaded = {
+        "weights": (config.weight_rows, config.lanes * config.weight_width),
+        "parameters": (config.parameter_words, parameters(config).size),
+        "program": (config.program_layers * DESCRIPTOR_WORDS, WORD_BITS),
+    }
+    found = {
+        name: -(-width // WORD_BITS) * _blocks(depth, WORD_BITS) for name, (depth, width) in loaded.items()
+    }
+    found["activations"] = _blocks(config.activation_words, config.lanes)
+    found["membranes"] = _blocks(config.membrane_words, potentials(config).size)
+    return found
+
+
+def check_device(config: CoreConfig, target: Target) -> None:
+    """CompileError, with the largest memory and a remedy, where the core needs more block memory than there is."""
+    needed = block_rams(config)
+    total = sum(needed.values())
+    if total > target.block_rams:
+        largest = max(needed, key=lambda name: needed[name])
+        raise CompileError(
+            f"the core needs {total} block RAMs, {target.name} has {target.block_rams}; "
+            f"{needed[largest]} of them hold the {largest}: what would help is {REMEDIES[largest]}"
+        )
+
+
+def _blocks(depth: int, width: int) -> int:
+    return min(-(-depth // deep) * -(-width // wide) for deep, wide in SHAPES)
