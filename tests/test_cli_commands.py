@@ -1,6 +1,7 @@
 """Every command on something small: exit code, JSON, files, and the tables for people."""
 
 import json
+import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from spikeloom.cli import main, simulation
+from spikeloom.cli import background, main, simulation
 from spikeloom.cli.main import run
 from spikeloom.golden import checkpoints
 from spikeloom.golden.counts import TOTAL, counts
@@ -263,6 +264,24 @@ def test_demo_reuses_what_has_not_changed(capsys, home):
     assert third["stages_cached"]["simulate"]  # the Verilog is again what it was
     assert run(line) == 0
     assert "3 of 3" in capsys.readouterr().out
+
+
+def test_a_build_in_the_background_tells_what_went_wrong(home):
+    arguments = {"verilog": "core.v", "config": {}, "board": "ulx3s-85f", "clock_hz": 10**9, "folder": "x"}
+    (home / "core.v").write_text("module spikeloom_core; endmodule")
+    with background.building(lambda stage, done: None, seed=1, **arguments) as wait:
+        with pytest.raises(background.BuildFailed, match="400 MHz"):
+            wait()
+
+
+def test_a_build_in_the_background_ends_with_the_block(home):
+    arguments = {"verilog": "core.v", "config": {}, "board": "ulx3s-85f", "clock_hz": None, "folder": "y"}
+    (home / "core.v").write_text("module spikeloom_core; endmodule")
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), background.building(lambda stage, done: None, seed=1, **arguments):
+        raise KeyboardInterrupt
+    assert time.monotonic() - begin < background.END_SECONDS
+    assert not multiprocessing.active_children()
 
 
 def test_console_script_is_installed():
