@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,7 +73,7 @@ def build(
     emit(
         record,
         pairs("Built", build_rows(report)),
-        f"Next: spikeloom program {report.bitstream}",
+        f"Next: spikeloom program {from_here(report.bitstream)}",
         as_json=as_json,
     )
     if not report.timing_met:
@@ -85,7 +86,13 @@ def build_record(report: BuildReport) -> dict[str, Any]:
     found = report.as_dict()
     found["board"] = found.pop("target")
     found["build_seconds"] = found.pop("seconds")
+    found["bitstream"] = str(from_here(report.bitstream))
     return found
+
+
+def from_here(path: Path) -> Path:
+    """The path as the user would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def build_rows(report: BuildReport) -> list[tuple[str, Any]]:
@@ -96,7 +103,7 @@ def build_rows(report: BuildReport) -> list[tuple[str, Any]]:
         return f"{used:,} of {there:,} ({100 * used / there:.0f} %)" if there else f"{used:,}"
 
     return [
-        ("bitstream", str(report.bitstream)),
+        ("bitstream", str(from_here(report.bitstream))),
         ("device", report.device),
         ("LUT", of("luts")),
         ("flip-flops", of("flip_flops")),
