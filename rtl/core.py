@@ -1,6 +1,6 @@
 """The accelerator: from 8-bit pixels to class sums."""
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import Out
 
@@ -149,12 +149,15 @@ class Core(wiring.Component):
             jobs.w_data.eq(sequencer.jobs.payload),
             jobs.w_en.eq(sequencer.jobs.valid),
             sequencer.jobs.ready.eq(jobs.w_rdy),
-            self.neurons.jobs.payload.eq(jobs.r_data),
-            self.neurons.jobs.valid.eq(jobs.r_rdy),
-            jobs.r_en.eq(self.neurons.jobs.ready),
+            jobs.r_en.eq(~self.neurons.jobs.valid | self.neurons.jobs.ready),
             sequencer.job_finished.eq(self.neurons.finished),
             sequencer.quiet.eq(self.writer.idle & ~self.neurons.spikes.valid),
         ]
+        # the job at hand decides about memory accesses: from registers, not through the queue's memory
+        job_at_hand, has_job = Signal(layout), Signal()
+        with m.If(jobs.r_en):
+            m.d.sync += [job_at_hand.eq(jobs.r_data), has_job.eq(jobs.r_rdy)]
+        m.d.comb += [self.neurons.jobs.payload.eq(job_at_hand), self.neurons.jobs.valid.eq(has_job)]
 
     def _connect_events(self, m):
         """Rows come from the weights, or in attention from K^T V."""

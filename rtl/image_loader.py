@@ -66,6 +66,8 @@ class ImageLoader(wiring.Component):
             m.d.sync += [plane.eq(plane + 1), plane_offset.eq(plane_offset + layer.out_plane)]
             with m.If(plane == PIXEL_BITS - 1):
                 m.d.sync += [channel.eq(0), plane_offset.eq(0), position.eq(position + 1)]
+                # the next image may have fewer channels
+                m.d.sync += [value.eq(0) for value in pixel]
                 with m.If(position == layer.positions - 1):
                     m.d.comb += self.done.eq(1)
                     m.d.sync += position.eq(0)

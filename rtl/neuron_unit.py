@@ -136,7 +136,7 @@ class NeuronUnit(wiring.Component):
         position = Mux(readout, 0, to.position)
         m.d.comb += [
             membrane.eq((position << ceil_log2(words)) + word),
-            self.parameter_enable.eq(go & advance & now.active),
+            self.parameter_enable.eq(advance),  # read whether needed or not: a short path to many memories
             self.parameter_address.eq(now.parameter + word),
             self.membrane_read_enable.eq(go & advance & now.active & ~first),
             self.membrane_read_address.eq(membrane),
