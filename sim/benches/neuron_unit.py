@@ -31,7 +31,7 @@ class Memory:
     """A memory of the bench: data a cycle after the address, held until the next read."""
 
     def __init__(self, dut, name, contents, *, writable):
-        self.contents, self.reads, self.writes = contents, [], []
+        self.contents, self.reads, self.writes, self.written = contents, [], [], []
         self.task = cocotb.start_soon(self._run(dut, name, writable))
 
     async def _run(self, dut, name, writable):
@@ -52,6 +52,7 @@ class Memory:
                 at = int(getattr(dut, f"{name}_write_address").value)
                 assert not (int(enable.value) and at == self.reads[-1]), "collision"
                 self.writes.append(at)
+                self.written.append(int(getattr(dut, f"{name}_write_data").value))
                 self.contents[at] = int(getattr(dut, f"{name}_write_data").value)
 
 
@@ -149,13 +150,7 @@ class Work:
 
     def spikes(self):
         """(position, ...) words of each job, from golden."""
-        fired, _ = lif(
-            self.sums.permute(0, 2, 1)[:, None],
-            bias=self.bias,
-            threshold=self.threshold,
-            neuron=self.neuron,
-            steps=self.steps,
-        )  # (T, 1, C, P)
+        fired, _ = self.golden()
         lanes, found = self.config.lanes, []
         for tile, step, first in self.order:
             valid = range(lanes * tile, lanes * tile + self.words[tile] * self.config.neuron_lanes)
@@ -163,6 +158,27 @@ class Work:
                 bits = [c - lanes * tile for c in valid if step < self.steps and fired[step, 0, c, position]]
                 to = self.destination(tile, step, position, position % self.width, position // self.width)
                 found.append({"spikes": sum(1 << b for b in bits), "to": to})
+        return found
+
+    def golden(self):
+        """Spikes and potentials before the reset, (T, 1, C, P)."""
+        return lif(
+            self.sums.permute(0, 2, 1)[:, None],
+            bias=self.bias,
+            threshold=self.threshold,
+            neuron=self.neuron,
+            steps=self.steps,
+        )
+
+    def potentials(self):
+        """The words written: ``U[t] = H[t + 1] - acc[t + 1] - bias``."""
+        _, before = self.golden()
+        kept = before[1:, 0].permute(0, 2, 1) - self.sums[1 : self.steps] - self.bias  # (T - 1, P, C)
+        lanes, p, found = self.config.lanes, self.config.neuron_lanes, []
+        for tile, step, first in self.order:
+            for position in range(first, first + self.columns(first)) if step < self.steps - 1 else ():
+                for start in range(lanes * tile, lanes * tile + self.words[tile] * p, p):
+                    found.append(kept[step, position, start : start + p].tolist())
         return found
 
     def accesses(self):
@@ -218,6 +234,8 @@ async def run(dut, work, *, idle, stall):
     reads, writes = work.accesses()
     assert membrane.reads == reads
     assert membrane.writes == writes
+    if not work.readout:
+        assert [unpack(potentials(config), bits) for bits in membrane.written] == work.potentials()
     assert len(finished) == len(order)
     assert len(constants.reads) == sum(
         work.words[tile] * work.columns(first) for tile, step, first in order if step < work.steps
