@@ -15,7 +15,7 @@ class Sequencer(wiring.Component):
 
     A layer runs ``for tile, for step < steps_run, for group of positions``; a direct layer ``for tile, for group, for
     step``, since its sums serve all steps. Attention has the tokens of K and V before the positions of each scanned
-    step. Masked steps make no item. All addresses are sums of the descriptor's strides: nothing is multiplied.
+    step. Masked steps do not run, or scan nothing where a residual is copied. All addresses are sums of the descriptor's strides: nothing is multiplied.
 
     An item and a job a cycle at most; `DESCRIPTOR_WORDS` + 3 cycles to fetch a layer, which starts when the last
     word of the layer before is written.

@@ -149,9 +149,7 @@ def simulate(
         raise BenchError(_failure(name, f"broke an assertion ({assertion})", folder, log))
     if build_dir is None and not waves:
         shutil.rmtree(folder)
-    return BenchResult(
-        tests=tests, build_dir=folder, log=log, waves=folder / f"{name}.fst" if waves else None
-    )
+    return BenchResult(tests=tests, build_dir=folder, log=log, waves=folder / f"{name}.fst" if waves else None)
 
 
 _WAKES = re.compile(r"reg (\\\$auto\$verilog_backend\S+)\s+= 0;")

@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class CounterDifference:
-    """A counter of an image that is not what the golden activations cost; layer `golden.counts.TOTAL` is all of them."""
+    """A counter of an image that is not golden's; the layer `golden.counts.TOTAL` is all of them."""
 
     image: int
     layer: str
@@ -140,9 +140,7 @@ def report_of(compiled: Compiled, images: np.ndarray, run: Run, *, first: int = 
     """Compare a run with golden; `first` is the number of the first image."""
     network, config = compiled.network, compiled.config
     execution = execute(network, images, record=True)
-    golden = counts(
-        network, execution, lanes=config.lanes, columns=config.columns, neuron_lanes=config.neuron_lanes
-    )
+    golden = counts(network, execution, lanes=config.lanes, columns=config.columns, neuron_lanes=config.neuron_lanes)
     names = [layer.name for layer in network.layers]
     by_layer = {
         name: {key: values[:, i + 1] - values[:, i] for key, values in run.layer_counters.items()}

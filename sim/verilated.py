@@ -77,7 +77,8 @@ class VerilatedCore:
         flags = " ".join(f"-D{k}={v}" for k, v in defines.items()) + (" -DWAVES" if self.waves else "")
         command = [
             "verilator", "--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast",
-            "--noassert", "-Wno-fatal", "-Wno-lint", "--top-module", "spikeloom_core", "--Mdir", str(self.folder / "obj"),
+            "--noassert", "-Wno-fatal", "-Wno-lint", "--top-module", "spikeloom_core",
+            "--Mdir", str(self.folder / "obj"),
             "-CFLAGS", f"-O2 {flags}", "-MAKEFLAGS", "OPT_SLOW=-O0", "-o", str(self.folder / "harness.part"),
             *(["--trace-fst"] if self.waves else []), str(source), str(HARNESS),
         ]  # fmt: skip

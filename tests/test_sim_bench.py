@@ -3,7 +3,7 @@
 import cocotb
 import pytest
 from amaranth.hdl import Assert, Format, Module
-from amaranth.lib import stream, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import FallingEdge
 
@@ -71,6 +71,35 @@ def test_success(tmp_path):
 def test_failures(tmp_path, name, case, values, message):
     with pytest.raises(BenchError, match=message):
         simulate(Doubler(), module=__name__, name=name, testcase=case, parameters=values, build_dir=tmp_path)
+
+
+class Collider(wiring.Component):
+    """Writes a memory and reads it in the same cycle, `apart` words away."""
+
+    apart: In(2)
+    value: Out(8)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.store = store = memory.Memory(shape=8, depth=4, init=[])
+        read, write = store.read_port(), store.write_port()
+        m.d.sync += write.addr.eq(write.addr + 1)
+        m.d.sync += write.en.eq(1)
+        m.d.comb += [read.en.eq(write.en), read.addr.eq(write.addr + self.apart), self.value.eq(read.data)]
+        return m
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def collides(dut):
+    await start(dut, apart=parameters()["apart"])
+    for _ in range(10):
+        await FallingEdge(dut.clk)
+
+
+def test_collision():
+    simulate(Collider(), module=__name__, name="collider", testcase="collides", parameters={"apart": 1})
+    with pytest.raises(BenchError, match="collision in"):
+        simulate(Collider(), module=__name__, name="collider", testcase="collides", parameters={"apart": 0})
 
 
 def test_broken_verilog(tmp_path):

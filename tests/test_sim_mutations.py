@@ -19,7 +19,7 @@ MUTATIONS = [
     ("image_loader", "ImageLoader", "value.eq(0) for value in pixel", ""),
     ("activation_writer", "ActivationWriter", "carried.eq(old & carry)", "carried.eq(old | carry)"),
     ("time_mask", "TimeMaskController", "(step < layer.steps_in)", "(step <= layer.steps_in)"),
-    ("sequencer", "Sequencer", "ends_x.eq(self.x + columns >= layer.width)", "ends_x.eq(self.x + columns > layer.width)"),
+    ("sequencer", "Sequencer", "self.x + columns >= layer.width", "self.x + columns > layer.width"),
 ]
 
 

@@ -34,9 +34,7 @@ CASES = {
 def compiled_case(name, seed=0):
     (lanes, columns, neuron_lanes), fields = CASES[name]
     network = random_network(seed, **fields)
-    return compile_network(
-        network, smallest_core(network, lanes=lanes, columns=columns, neuron_lanes=neuron_lanes)
-    )
+    return compile_network(network, smallest_core(network, lanes=lanes, columns=columns, neuron_lanes=neuron_lanes))
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +47,7 @@ def test_equals_golden(name, build_dir):
     compiled = compiled_case(name)
     images = random_images(compiled.network, 5, seed=1)
     seen = []
-    report = simulate(
-        compiled, images, build_dir=build_dir, batch=2, progress=lambda done, of: seen.append((done, of))
-    )
+    report = simulate(compiled, images, build_dir=build_dir, batch=2, progress=lambda done, of: seen.append((done, of)))
     assert [str(d) for d in report.differences] == []
     assert [str(d) for d in report.counter_differences] == []
     assert report.images == report.images_bit_exact == 5
@@ -105,9 +101,7 @@ def test_first_difference(which, build_dir):
         network, layers=tuple(replace(x, weight=weight) if x.name == which else x for x in network.layers)
     )
     images = random_images(network, 3, seed=8)
-    core = VerilatedCore(
-        core_verilog(compiled.config, compiled.program), config=compiled.config, build_dir=build_dir
-    )
+    core = VerilatedCore(core_verilog(compiled.config, compiled.program), config=compiled.config, build_dir=build_dir)
     run = core.run(images, program=compile_network(altered, compiled.config).program)
     report = report_of(compiled, images, run, first=10)
     assert report.images_bit_exact < 3
@@ -130,9 +124,7 @@ def test_waves(build_dir, tmp_path):
     report = simulate(compiled, images, build_dir=build_dir, waves=tmp_path / "waves" / "core.fst")
     assert report.images_bit_exact == 1
     assert (tmp_path / "waves" / "core.fst").stat().st_size > 1000
-    core = VerilatedCore(
-        core_verilog(compiled.config, compiled.program), config=compiled.config, build_dir=build_dir
-    )
+    core = VerilatedCore(core_verilog(compiled.config, compiled.program), config=compiled.config, build_dir=build_dir)
     with pytest.raises(SimulationError, match="compiled without waves"):
         core.run(images, waves=tmp_path / "other.fst")
 

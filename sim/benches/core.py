@@ -17,10 +17,10 @@ from spikeloom.rtl.layouts import trace
 from spikeloom.rtl.registers import IDENTITY, Region, Register
 from spikeloom.sim.bench import cycle, parameters, start, unpack
 
-TINY = dict(height=4, width=4, stem=[4, 4], heads=1, hidden=4, classes=3)
+TINY = dict(channels=2, height=4, width=4, stem=[4, 4], heads=1, hidden=4, classes=3)
 CASES = [
     {"size": dict(lanes=4, columns=1, neuron_lanes=1), "network": dict(TINY, seed=3, steps=2)},
-    {"size": dict(lanes=8, columns=2, neuron_lanes=4), "network": dict(TINY, seed=1, steps=3, neuron="dts", channels=2)},
+    {"size": dict(lanes=8, columns=2, neuron_lanes=4), "network": dict(TINY, seed=1, steps=3, neuron="dts")},
 ]
 IMAGES = 2
 
@@ -89,9 +89,9 @@ async def equals_golden(dut, pause):
     network, config = made.network, made.config
     images = random_images(network, IMAGES, seed=5)
     execution = execute(network, images, record=True)
-    golden = counts(
-        network, execution, lanes=config.lanes, columns=config.columns, neuron_lanes=config.neuron_lanes
-    )[TOTAL]
+    golden = counts(network, execution, lanes=config.lanes, columns=config.columns, neuron_lanes=config.neuron_lanes)[
+        TOTAL
+    ]
     await start(dut, host__request=0, host__write=0, host__address=0, host__write_data=0)
     words = []
     cocotb.start_soon(collect(dut, trace(config), words))

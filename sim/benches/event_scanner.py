@@ -215,9 +215,7 @@ async def fields(dut, idle, stall):
         last = config.weight_rows - tensor.kernel**2 * tensor.channels
         groups = random.sample(tensor.groups(), min(5, len(tensor.groups())))
         work = [
-            tensor.field(
-                *group, row=random.randint(0, last), tail=random.getrandbits(1), keep=random.getrandbits(1)
-            )
+            tensor.field(*group, row=random.randint(0, last), tail=random.getrandbits(1), keep=random.getrandbits(1))
             for group in groups
         ]
         none = dict(marker(last=1, keep=1))

@@ -9,7 +9,7 @@ from spikeloom.rtl.config import CoreConfig
 from spikeloom.rtl.counters import COUNTER_BITS, COUNTERS
 from spikeloom.rtl.host_port import HostPort
 from spikeloom.rtl.registers import IDENTITY, Region, Register
-from spikeloom.sim.bench import Watch, cycle, idle_cycles, parameters, start
+from spikeloom.sim.bench import Watch, cycle, idle_cycles, start
 
 CASES = [{"config": dict(lanes=4, neuron_lanes=4, kv_rows=4, classes=10)}]
 BUSY, DONE, AWAITING = 1, 2, 4

@@ -79,17 +79,11 @@ class Work:
         self.threshold = torch.randint(1, small, (self.tiles * lanes,))
         self.base = random.randrange(config.parameter_words - self.tiles * config.neuron_words + 1)
         self.words = [config.neuron_words, -(-self.tail // p)]
-        self.order = [
-            (tile, step, first)
-            for tile in range(self.tiles)
-            for step, first in self._loops(direct)
-        ]
+        self.order = [(tile, step, first) for tile in range(self.tiles) for step, first in self._loops(direct)]
         self.direct = direct
 
     def _loops(self, direct):
-        groups = [
-            y * self.width + x for y in range(self.height) for x in range(0, self.width, self.config.columns)
-        ]
+        groups = [y * self.width + x for y in range(self.height) for x in range(0, self.width, self.config.columns)]
         if direct:
             return [(step, first) for first in groups for step in range(self.steps_run)]
         return [(step, first) for step in range(self.steps_run) for first in groups]
@@ -99,8 +93,7 @@ class Work:
         contents = {}
         for word in range(self.tiles * self.config.neuron_words):
             pairs = [
-                {"bias": int(self.bias[c]), "threshold": int(self.threshold[c])}
-                for c in range(word * p, word * p + p)
+                {"bias": int(self.bias[c]), "threshold": int(self.threshold[c])} for c in range(word * p, word * p + p)
             ]
             contents[self.base + word] = pack(parameter_layout(self.config), pairs)
         return contents
@@ -177,8 +170,8 @@ class Work:
         lanes, p, found = self.config.lanes, self.config.neuron_lanes, []
         for tile, step, first in self.order:
             for position in range(first, first + self.columns(first)) if step < self.steps - 1 else ():
-                for start in range(lanes * tile, lanes * tile + self.words[tile] * p, p):
-                    found.append(kept[step, position, start : start + p].tolist())
+                for c in range(lanes * tile, lanes * tile + self.words[tile] * p, p):
+                    found.append(kept[step, position, c : c + p].tolist())
         return found
 
     def accesses(self):
@@ -292,9 +285,7 @@ async def class_sums(dut, idle):
     if config.classes <= config.lanes:
         config = CoreConfig(**{**parameters()["config"], "classes": 2 * config.lanes})
     for steps in (1, 3):
-        work = Work(
-            config, steps=steps, steps_run=steps, width=3, height=2, neuron=NEURONS[0], readout=True
-        )
+        work = Work(config, steps=steps, steps_run=steps, width=3, height=2, neuron=NEURONS[0], readout=True)
         _, _, results = await run(dut, work, idle=idle, stall=0)
         wanted = work.sums.sum(dim=(0, 1)) + work.bias
         got = [x for word in range(-(-work.channels // config.neuron_lanes)) for x in results[word]]

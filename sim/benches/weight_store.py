@@ -51,9 +51,7 @@ async def rows_of_events(dut, idle, stall):
     if not rows:
         rows += initial_rows(config)
         rows += [[0] * config.lanes for _ in range(config.weight_rows - len(rows))]
-    await start(
-        dut, events__valid=0, events__payload=0, rows__ready=0, write_enable=0, write_address=0, write_data=0
-    )
+    await start(dut, events__valid=0, events__payload=0, rows__ready=0, write_enable=0, write_address=0, write_data=0)
     fetched = []
     cocotb.start_soon(watch_fetched(dut, fetched))
     for _ in range(2):
