@@ -13,8 +13,9 @@ class ActivationWriter(wiring.Component):
 
     STORE: one cycle. POOL (3x3, stride 2, padding 1): the word is ORed into each of the 1, 2 or 4 pooled words whose
     window it is in, two cycles each; the first word of a window (words come in raster order) is written without a
-    read, and silence is not ORed (one cycle); one more a word. ADD: a ripple increment, from the least significant plane: ``plane ^ carry`` is
-    written, ``plane & carry`` carried on; two cycles a plane, one where the residual has none; one more a word.
+    read, and silence is not ORed (one cycle); one more a word. ADD: a ripple increment, from the least significant
+    plane: ``plane ^ carry`` is written, ``plane & carry`` carried on; two cycles a plane, one where the residual has
+    none; one more a word.
 
     Parameters
     ----------

@@ -84,6 +84,15 @@ class _WordFetcher(wiring.Component):
             dead.eq(~y_inside | ((columns == 1) & ~x_inside)),
         ]
 
+        # Of the layer, constant for long before an item comes: no arithmetic in front of the loops.
+        self.last_word, self.last_tap = Signal.like(layer.in_words), Signal.like(layer.kernel)
+        self.channels = Signal(config.row_width)
+        m.d.sync += [
+            self.last_word.eq(layer.in_words - 1),
+            self.last_tap.eq(layer.kernel - 1),
+            self.channels.eq(((layer.in_words - 1) << ceil_log2(config.lanes)) + layer.in_tail),
+        ]
+
         # Which loops end with this slot.
         channel_slot = Signal()
         column_end, word_end, tap_end, field_end, item_end = (
@@ -93,9 +102,9 @@ class _WordFetcher(wiring.Component):
         m.d.comb += [
             channel_slot.eq(started & ~value_slot & ~double_slot & (is_field | is_kv)),
             column_end.eq((is_field & dead) | is_kv | (column == columns - 1)),
-            word_end.eq(column_end & ((is_field & dead) | (word == layer.in_words - 1))),
-            tap_end.eq(word_end & (tap_x == layer.kernel - 1)),
-            field_end.eq(tap_end & (tap_y == layer.kernel - 1)),
+            word_end.eq(column_end & ((is_field & dead) | (word == self.last_word))),
+            tap_end.eq(word_end & (tap_x == self.last_tap)),
+            field_end.eq(tap_end & (tap_y == self.last_tap)),
             item_end.eq(
                 started
                 & Mux(
@@ -152,7 +161,6 @@ class _WordFetcher(wiring.Component):
         column, word, tap_x, tap_y, plane = counters
         column_pointer, pointer, tap_pointer, row_pointer, plane_pointer = pointers
         column_x, x, y, row, tap_row, double_slot = place
-        channels = ((layer.in_words - 1) << ceil_log2(self.config.lanes)) + layer.in_tail
 
         def point(address, *outer):
             m.d.sync += [signal.eq(address) for signal in (column_pointer, pointer, *outer)]
@@ -169,7 +177,7 @@ class _WordFetcher(wiring.Component):
             m.d.sync += [word.eq(word + 1), row.eq(row + self.config.lanes)]
             point(pointer + 1)
         with m.If(word_end):
-            m.d.sync += [word.eq(0), tap_row.eq(tap_row + channels), row.eq(tap_row + channels)]
+            m.d.sync += [word.eq(0), tap_row.eq(tap_row + self.channels), row.eq(tap_row + self.channels)]
         with m.If(word_end & ~tap_end):
             m.d.sync += [tap_x.eq(tap_x + 1), x.eq(x + 1), column_x.eq(x + 1)]
             point(tap_pointer + layer.in_position, tap_pointer)
@@ -251,7 +259,7 @@ class _WordFetcher(wiring.Component):
         any_inside = Signal()
         with m.If(slot):
             m.d.sync += any_inside.eq(~column_end & (any_inside | reads))
-        channels = Mux(word == self.layer.in_words - 1, self.layer.in_tail, self.config.lanes)
+        channels = Mux(word == self.last_word, self.layer.in_tail, self.config.lanes)
         counts = slot & (self.item.scan == Scan.FIELD) & column_end & (any_inside | reads)
         m.d.comb += self.rows_offered.eq(Mux(counts, channels, 0))
 
@@ -337,7 +345,7 @@ class EventScanner(wiring.Component):
 
     Members
     -------
-    layer : In(layouts.DESCRIPTOR), constant while items come
+    layer : In(layouts.DESCRIPTOR), constant from a cycle before the first item on
     items : In(stream of `layouts.work_item`)
     read_request, read_address : Out; read_grant : In in the same cycle; read_data : In one cycle later
     events : Out(stream of `layouts.event`)

@@ -15,7 +15,8 @@ class Sequencer(wiring.Component):
 
     A layer runs ``for tile, for step < steps_run, for group of positions``; a direct layer ``for tile, for group, for
     step``, since its sums serve all steps. Attention has the tokens of K and V before the positions of each scanned
-    step. Masked steps do not run, or scan nothing where a residual is copied. All addresses are sums of the descriptor's strides: nothing is multiplied.
+    step. Masked steps do not run, or scan nothing where a residual is copied. All addresses are sums of the
+    descriptor's strides: nothing is multiplied.
 
     An item and a job a cycle at most; `DESCRIPTOR_WORDS` + 3 cycles to fetch a layer, which starts when the last
     word of the layer before is written.
@@ -70,6 +71,16 @@ class Sequencer(wiring.Component):
         outstanding = Signal(8)
         issued = self.jobs.valid & self.jobs.ready
         m.d.sync += outstanding.eq(outstanding + issued - self.job_finished)
+        # of the layer, constant while it runs
+        self.last_y, self.last_tile = Signal.like(self.layer.height), Signal.like(self.layer.tiles)
+        self.tail_words = Signal.like(self.jobs.payload.words)
+        m.d.sync += [
+            self.last_y.eq(self.layer.height - 1),
+            self.last_tile.eq(self.layer.tiles - 1),
+            self.tail_words.eq(
+                (self.layer.tile_tail + self.config.neuron_lanes - 1) >> ceil_log2(self.config.neuron_lanes)
+            ),
+        ]
         m.d.comb += self.busy.eq(1)
         with m.FSM():
             with m.State("IDLE"):
@@ -173,8 +184,8 @@ class Sequencer(wiring.Component):
             taken.eq(self.items.valid & self.items.ready),
             self.jobs.valid.eq(taken & ~kv),
             ends_x.eq(self.x + columns >= layer.width),
-            ends_y.eq(self.y == layer.height - 1),
-            ends_tiles.eq(self.tile == layer.tiles - 1),
+            ends_y.eq(self.y == self.last_y),
+            ends_tiles.eq(self.tile == self.last_tile),
         ]
         self._offer(m, mask, kv=kv, ends_x=ends_x, ends_all=ends_x & ends_y & mask.end, ends_tiles=ends_tiles)
 
@@ -284,13 +295,7 @@ class Sequencer(wiring.Component):
             work.final.eq(readout & ends_all),
             work.fence.eq(first_position | layer.direct | readout),
             work.parameter.eq(self.parameter),
-            work.words.eq(
-                Mux(
-                    ends_tiles,
-                    (layer.tile_tail + config.neuron_lanes - 1) >> ceil_log2(config.neuron_lanes),
-                    config.neuron_words,
-                )
-            ),
+            work.words.eq(Mux(ends_tiles, self.tail_words, config.neuron_words)),
             work.columns.eq(group),
             to.step.eq(self.step),
             to.tile.eq(self.tile),
