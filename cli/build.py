@@ -56,9 +56,14 @@ def build(
     if clock is not None:
         chosen = replace(chosen, clock_hz=round(clock * 1e6))
     network = load_network(model, steps)
-    sizes = {"lanes": lanes, "columns": columns, "neuron_lanes": neuron_lanes}
-    sizes["accumulator_width"] = accumulator_width
-    config = core_for(network, chosen.core, sizes)
+    config = core_for(
+        network,
+        chosen.name,
+        lanes=lanes,
+        columns=columns,
+        neuron_lanes=neuron_lanes,
+        accumulator_width=accumulator_width,
+    )
     compiled = compile_network(network, config)
     folder = output or folder_for(network) / chosen.name
     with bars() as shown:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from spikeloom.cli.console import bars, emit, pairs, table
-from spikeloom.cli.inputs import core_for, folder_for, load_network, load_samples
+from spikeloom.cli.inputs import core_for, folder_for, load_network, load_samples, time_steps
 from spikeloom.cli.options import (
     DEFAULT_MODEL,
     AccumulatorWidth,
@@ -41,14 +41,18 @@ def compile(
     """Write Verilog, the Program and test vectors of a network into a folder."""
     from spikeloom.cli.export import export
     from spikeloom.gen.compiler import compile_network
-    from spikeloom.gen.targets import target
     from spikeloom.gen.verilog import core_verilog
 
     network = load_network(model, steps)
     samples = load_samples(data, network, images)
-    chosen = {"lanes": lanes, "columns": columns, "neuron_lanes": neuron_lanes}
-    chosen["accumulator_width"] = accumulator_width
-    config = core_for(network, target(board).core if board else {}, chosen)
+    config = core_for(
+        network,
+        board,
+        lanes=lanes,
+        columns=columns,
+        neuron_lanes=neuron_lanes,
+        accumulator_width=accumulator_width,
+    )
     compiled = compile_network(network, config)
     folder = output or folder_for(network) / "verilog"
     with bars() as shown:
@@ -62,9 +66,7 @@ def compile(
         "network": network.name,
         "verilog_bytes": len(verilog),
         "images": len(samples.images),
-        "t_avg": network.t_avg,
-        "t_max": network.steps,
-        "t_per_layer": {layer.name: layer.steps for layer in network.spiking},
+        **time_steps(network),
         "core": manifest["core"],
         "memory": manifest["memory"],
         "layers": manifest["layers"],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikeloom.cli.console import Bars, bars, emit, note, number, pairs, percent, plain
-from spikeloom.cli.inputs import Samples, core_for, load_samples
+from spikeloom.cli.inputs import Samples, core_for, load_samples, time_steps
 from spikeloom.cli.options import AsJson, Images
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def demo(
 ) -> None:
     """From the shipped model to a bitstream, with every spike checked; minutes, seconds the second time."""
     from spikeloom.cli.background import building
-    from spikeloom.cli.simulation import finished_well, simulator_version, time_steps
+    from spikeloom.cli.simulation import finished_well, simulator_version
     from spikeloom.gen.targets import target
 
     begin = time.monotonic()
@@ -158,9 +158,8 @@ def _compile(
 ) -> tuple[dict[str, Any], dict[str, int]]:
     """Verilog and test vectors for the core that suits the board; the result and the core's fields."""
     from spikeloom.cli.stages import code_sha256, file_sha256, stage, versions
-    from spikeloom.gen.targets import target
 
-    config = core_for(network, target(board).core)
+    config = core_for(network, board)
 
     def make() -> dict[str, Any]:
         from spikeloom.cli.export import export

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikeloom.cli.console import bars, emit, pairs, table
-from spikeloom.cli.inputs import core_for, load_network, load_samples
+from spikeloom.cli.inputs import core_for, load_network, load_samples, time_steps
 from spikeloom.cli.options import (
     DEFAULT_MODEL,
     AccumulatorWidth,
@@ -47,13 +47,17 @@ def estimate(
     from spikeloom.gen.compiler import compile_network
     from spikeloom.gen.estimate import Activity, random_activity
     from spikeloom.gen.estimate import estimate as of_image
-    from spikeloom.gen.targets import target
     from spikeloom.golden.execute import execute
 
     network = load_network(model, steps)
-    chosen = {"lanes": lanes, "columns": columns, "neuron_lanes": neuron_lanes}
-    chosen["accumulator_width"] = accumulator_width
-    config = core_for(network, target(board).core if board else {}, chosen)
+    config = core_for(
+        network,
+        board,
+        lanes=lanes,
+        columns=columns,
+        neuron_lanes=neuron_lanes,
+        accumulator_width=accumulator_width,
+    )
     compiled = compile_network(network, config)
     found = []
     with bars() as shown:
@@ -93,9 +97,7 @@ def estimate(
         "ms_per_image": cycles / clock / 1000,
         "images": images,
         "density": density,
-        "t_avg": network.t_avg,
-        "t_max": network.steps,
-        "t_per_layer": {layer.name: layer.steps for layer in network.spiking},
+        **time_steps(network),
         "layers": layers,
         "memory_bits": memory,
         "core": config,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from spikeloom.cli.console import emit, pairs, percent, table
-from spikeloom.cli.inputs import load_network
+from spikeloom.cli.inputs import load_network, time_steps
 from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Model, Steps
 
 EXAMPLE = "Example: spikeloom info build/digits/network.safetensors"
@@ -50,9 +50,7 @@ def info(
         "name": network.name,
         "image_shape": [network.channels, network.height, network.width],
         "classes": network.classes,
-        "t_max": network.steps,
-        "t_avg": network.t_avg,
-        "t_per_layer": {layer.name: layer.steps for layer in network.spiking},
+        **time_steps(network),
         "weights": sum(layer["weights"] for layer in layers),
         "layers": layers,
         "provenance": about,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,7 +107,7 @@ def load_samples(data: str, network: Network, count: int | None = None) -> Sampl
 
         return Samples(random_images(network, count or RANDOM_IMAGES), None)
     samples = _read_file(Path(data)) if data.endswith(".npz") else _read_known(data)
-    shape = (network.channels, network.height, network.width)
+    shape = network.image_shape
     if samples.images.ndim != 4 or samples.images.shape[1:] != shape:
         raise ValueError(
             f"network {network.name!r} takes images of shape {shape}, "
@@ -142,12 +142,19 @@ def _read_file(path: Path) -> Samples:
     return Samples(images, labels)
 
 
-def core_for(network: Network, *choices: Mapping[str, int | None]) -> CoreConfig:
-    """The smallest core with what was chosen; later choices win, None is no choice."""
+def core_for(network: Network, board: str | None = None, **sizes: int | None) -> CoreConfig:
+    """The smallest core that runs the network: of the sizes that are not None, else of those that suit the board."""
     from spikeloom.gen.sizing import smallest_core
+    from spikeloom.gen.targets import target
 
-    chosen = {key: value for choice in choices for key, value in choice.items() if value is not None}
-    return smallest_core(network, **chosen)
+    suits = target(board).core if board is not None else {}
+    return smallest_core(network, **{**suits, **{k: v for k, v in sizes.items() if v is not None}})
+
+
+def time_steps(network: Network) -> dict[str, Any]:
+    """What every command says about time steps."""
+    steps = {layer.name: layer.steps for layer in network.spiking}
+    return {"t_avg": network.t_avg, "t_max": network.steps, "t_per_layer": steps}
 
 
 def folder_for(network: Network) -> Path:

@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 import typer
 
 from spikeloom.cli.console import bars, emit, note, pairs, percent, table
-from spikeloom.cli.inputs import checkpoint_provenance, folder_for, load_checkpoint, load_samples, with_steps
+from spikeloom.cli.inputs import (
+    checkpoint_provenance,
+    folder_for,
+    load_checkpoint,
+    load_samples,
+    time_steps,
+    with_steps,
+)
 from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Data, Images, Output, Steps
 
 EXAMPLE = "Example: spikeloom quantize build/mine/checkpoint.safetensors --bits 4 --scales free"
@@ -70,9 +77,7 @@ def quantize(
         "accuracy_float": accuracy_float,
         "accuracy_integer": accuracy_integer,
         "images": len(samples.images) if samples.labels is not None else 0,
-        "t_avg": network.t_avg,
-        "t_max": network.steps,
-        "t_per_layer": {layer.name: layer.steps for layer in network.spiking},
+        **time_steps(network),
         "layers": rows,
     }
     if samples.labels is None:

@@ -49,15 +49,19 @@ def simulate(
     from spikeloom.cli.simulation import finished_well, simulator_version
     from spikeloom.cli.simulation import simulate as run
     from spikeloom.gen.compiler import compile_network
-    from spikeloom.gen.targets import target
 
     network = load_network(model, steps)
     if waves is not None and images is None:
         images = 1
     samples = load_samples(data, network, images)
-    chosen = {"lanes": lanes, "columns": columns, "neuron_lanes": neuron_lanes}
-    chosen["accumulator_width"] = accumulator_width
-    config = core_for(network, target(board).core if board else {}, chosen)
+    config = core_for(
+        network,
+        board,
+        lanes=lanes,
+        columns=columns,
+        neuron_lanes=neuron_lanes,
+        accumulator_width=accumulator_width,
+    )
     compiled = compile_network(network, config)
     if not simulator_version():
         raise FileNotFoundError("verilator is not installed; on Debian: apt install verilator g++ make")

@@ -34,6 +34,7 @@ def simulate(
     Counts are totals over the images, cycles the mean. Differences are in "first_difference" (the first of
     all, as a line), "images_bit_exact" and "counters_match".
     """
+    from spikeloom.cli.inputs import time_steps
     from spikeloom.golden.counts import TOTAL
     from spikeloom.golden.execute import execute
     from spikeloom.sim.simulate import simulate as of_network
@@ -83,12 +84,6 @@ def simulate(
         "layers": layers,
         "core": asdict(compiled.config),
     }
-
-
-def time_steps(network: Network) -> dict[str, Any]:
-    """What every command says about time steps."""
-    steps = {layer.name: layer.steps for layer in network.spiking}
-    return {"t_avg": network.t_avg, "t_max": network.steps, "t_per_layer": steps}
 
 
 def dense_sops(network: Network, layer: Layer) -> int:
