@@ -20,7 +20,7 @@ class NeuronUnit(wiring.Component):
         U = R >> 1                      (strict: (R + 1) >> 1; without leak: R)
 
     A job reads and writes a potential at most once; nothing at the first step is read, nothing after the last is
-    written, and a masked job accesses no memory and fires nothing. A readout integrates without firing, adds the
+    written, and a masked job touches no potential and fires nothing. A readout integrates without firing, adds the
     bias once, and sends its final potentials to the results.
 
     A word of `neuron_lanes` a cycle, latency 5. A job with `fence` starts when the jobs before it have left the

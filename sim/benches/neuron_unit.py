@@ -47,7 +47,9 @@ class Memory:
             following = None
             if int(enable.value):
                 self.reads.append(int(address.value))
-                following = self.contents[int(address.value)]
+                at = int(address.value)
+                # parameters are read in vain too: anything comes back
+                following = self.contents[at] if writable else self.contents.get(at, random.getrandbits(8))
             if writable and int(getattr(dut, f"{name}_write_enable").value):
                 at = int(getattr(dut, f"{name}_write_address").value)
                 assert not (int(enable.value) and at == self.reads[-1]), "collision"
@@ -230,9 +232,6 @@ async def run(dut, work, *, idle, stall):
     if not work.readout:
         assert [unpack(potentials(config), bits) for bits in membrane.written] == work.potentials()
     assert len(finished) == len(order)
-    assert len(constants.reads) == sum(
-        work.words[tile] * work.columns(first) for tile, step, first in order if step < work.steps
-    )
     for task in (watcher, membrane.task, constants.task):
         task.cancel()
     return jobs, out, results
