@@ -8,7 +8,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from spikeloom.rtl.counters import COUNTERS, Counters
 from spikeloom.sim.bench import start, unpack
 
-CASES = [{}]
+CASES: list[dict] = [{}]
 
 
 def build():

@@ -20,7 +20,8 @@ CASES = [
     {"config": dict(lanes=8, columns=2, neuron_lanes=2, kv_rows=8, weight_width=4, **SIZES)},
     {"config": dict(lanes=16, columns=4, neuron_lanes=4, classes=30, **SIZES)},
 ]
-NEURONS = [Neuron(hard=h, strict=s, leak=k) for h in (0, 1) for s in (0, 1) for k in (0, 1)]
+FLAGS = (False, True)
+NEURONS = [Neuron(hard=h, strict=s, leak=k) for h in FLAGS for s in FLAGS for k in FLAGS]
 
 
 def build(*, config):

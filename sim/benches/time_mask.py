@@ -9,7 +9,7 @@ from spikeloom.rtl.layouts import DESCRIPTOR, Kind
 from spikeloom.rtl.time_mask import TimeMaskController
 from spikeloom.sim.bench import pack
 
-CASES = [{}]
+CASES: list[dict] = [{}]
 MOST = 6
 
 

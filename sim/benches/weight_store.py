@@ -22,7 +22,7 @@ def build(*, config):
     return WeightStore(config=config, init=[pack_row(config, row) for row in initial_rows(config)])
 
 
-CONTENTS = []  # as the host has left them: a reset does not restore a memory
+CONTENTS: list[list[int]] = []  # as the host has left them: a reset does not restore a memory
 
 
 def initial_rows(config):
