@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from spikeloom import __version__
-from spikeloom.cli import build, compile, demo, estimate, info, program, quantize, regress, simulate, train
+from spikeloom.cli import build, compile, data, demo, estimate, info, program, quantize, regress, simulate, train
 from spikeloom.cli.console import json_alone
 from spikeloom.cli.errors import user_message
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 for command in (demo, train, quantize, info, estimate, compile, simulate, regress, build, program):
     app.command(epilog=command.EXAMPLE)(getattr(command, command.__name__.rpartition(".")[2]))
+app.add_typer(data.app, name="data")
 app.command("generate", epilog=compile.EXAMPLE, help="The same as compile.")(compile.compile)
 
 
