@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,9 +20,6 @@ from spikeloom.cli.options import (
     NeuronLanes,
     Steps,
 )
-
-if TYPE_CHECKING:
-    from spikeloom.rtl.config import CoreConfig
 
 EXAMPLE = "Example: spikeloom estimate --lanes 64 --steps block.0.fc1=1 --clock 80"
 
@@ -47,6 +44,7 @@ def estimate(
     from spikeloom.gen.compiler import compile_network
     from spikeloom.gen.estimate import Activity, random_activity
     from spikeloom.gen.estimate import estimate as of_image
+    from spikeloom.gen.resources import block_rams, memory_bits
     from spikeloom.golden.execute import execute
 
     network = load_network(model, steps)
@@ -89,7 +87,7 @@ def estimate(
         for index, layer in enumerate(found[0].layers)
     ]
     cycles = mean(x.cycles for x in found)
-    memory = memory_bits(config)
+    memory, blocks = memory_bits(config), block_rams(config)
     record = {
         "network": network.name,
         "cycles_per_image": cycles,
@@ -100,6 +98,7 @@ def estimate(
         **time_steps(network),
         "layers": layers,
         "memory_bits": memory,
+        "block_rams": blocks,
         "core": config,
     }
     rows = [
@@ -112,22 +111,10 @@ def estimate(
             ("cycles an image", cycles),
             (f"ms an image at {clock:g} MHz", cycles / clock / 1000),
             ("memory, kbit", sum(memory.values()) / 1000),
+            ("block RAMs of an ECP5", sum(blocks.values())),
             ("core", f"{config.lanes} lanes, {config.columns} columns, {config.neuron_lanes} neuron lanes"),
         ],
     )
     columns_shown = ["layer", "T_l", "cycles", "share", "bound by"]
     emit(record, table("Layers", columns_shown, rows), summary, as_json=as_json)
 
-
-def memory_bits(config: CoreConfig) -> dict[str, int]:
-    """Bits of each memory of a core."""
-    from spikeloom.rtl.layouts import DESCRIPTOR_WORDS, WORD_BITS, parameters
-
-    return {
-        "weights": config.weight_rows * config.lanes * config.weight_width,
-        "activations": config.activation_words * config.lanes,
-        "membranes": config.membrane_words * config.neuron_lanes * config.potential_width,
-        "parameters": config.parameter_words * parameters(config).size,
-        "program": config.program_layers * DESCRIPTOR_WORDS * WORD_BITS,
-        "kv": config.kv_rows * config.lanes * config.element_width,
-    }

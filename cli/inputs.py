@@ -143,12 +143,21 @@ def _read_file(path: Path) -> Samples:
 
 
 def core_for(network: Network, board: str | None = None, **sizes: int | None) -> CoreConfig:
-    """The smallest core that runs the network: of the sizes that are not None, else of those that suit the board."""
+    """The smallest core that runs the network: of the sizes that are not None, else of those that suit the board.
+
+    CompileError where the board has too little block memory for it.
+    """
+    from spikeloom.gen.resources import check_device
     from spikeloom.gen.sizing import smallest_core
     from spikeloom.gen.targets import target
 
-    suits = target(board).core if board is not None else {}
-    return smallest_core(network, **{**suits, **{k: v for k, v in sizes.items() if v is not None}})
+    chosen = {key: value for key, value in sizes.items() if value is not None}
+    if board is None:
+        return smallest_core(network, **chosen)
+    device = target(board)
+    config = smallest_core(network, **{**device.core, **chosen})
+    check_device(config, device)
+    return config
 
 
 def time_steps(network: Network) -> dict[str, Any]:

@@ -178,6 +178,13 @@ def _estimate_layer(compiled: Compiled, layer: Layer, activity: Activity) -> Lay
     network, config = compiled.network, compiled.config
     runs = layer.steps if layer.kind == "readout" else stored_steps(network, layer, compiled.memory)
     pipe = _Pipeline()
+    if layer.kind == "readout" and not runs:  # the bias alone
+        pipe.item(*_MARKER)
+        words = -(-layer.channels_out // config.neuron_lanes)
+        pipe.job(pipe.hand_over(), columns=1, words=words, fence=True, each=False, costs=[])
+        return LayerEstimate(
+            name=layer.name, cycles=pipe.end() + FETCH_CYCLES + 1, slots=1, events=1, neuron_words=words, written_words=0
+        )
     if not runs:
         return LayerEstimate(
             name=layer.name, cycles=FETCH_CYCLES + 1, slots=0, events=0, neuron_words=0, written_words=0

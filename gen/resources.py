@@ -37,6 +37,18 @@ def block_rams(config: CoreConfig) -> dict[str, int]:
     return found
 
 
+def memory_bits(config: CoreConfig) -> dict[str, int]:
+    """Bits of each memory of a core, block or distributed."""
+    return {
+        "weights": config.weight_rows * config.lanes * config.weight_width,
+        "activations": config.activation_words * config.lanes,
+        "membranes": config.membrane_words * potentials(config).size,
+        "parameters": config.parameter_words * parameters(config).size,
+        "program": config.program_layers * DESCRIPTOR_WORDS * WORD_BITS,
+        "kv": config.kv_rows * config.lanes * config.count_width,
+    }
+
+
 def check_device(config: CoreConfig, target: Target) -> None:
     """CompileError, with the largest memory and a remedy, where the core needs more block memory than there is."""
     needed = block_rams(config)

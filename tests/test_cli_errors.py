@@ -79,6 +79,10 @@ CASES = {
     ),
     "density": ("estimate tiny.safetensors --density 1.5", "must be in 0..1, not 1.5"),
     "unknown board": ("build tiny.safetensors --board arty", "unknown board 'arty'"),
+    "device too small": (
+        "build digits --board ulx3s-12f",
+        "ulx3s-12f has 56; 64 of them hold the weights: what would help is 4-bit weights",
+    ),
     "unknown board of the demo": ("demo --board arty", "unknown board 'arty'"),
     "unknown board to program": ("program --board arty", "unknown board 'arty'"),
     "no bitstream": ("program none.bit --board ulx3s-85f", "there is no bitstream none.bit"),

@@ -51,6 +51,14 @@ def test_more_spikes_cost_more_cycles_and_masked_steps_none():
     assert less["block.0.fc1"] < full["block.0.fc1"] / 10
 
 
+def test_a_readout_that_nothing_reaches_still_costs_its_bias():
+    network = random_network(3, stem=(4, 16), time_steps="full").with_steps({"sps.0": 4})
+    silent = network.with_steps({layer.name: 0 for layer in network.spiking})
+    head = cycles_at(silent, 0.2).layers[-1]
+    assert head.neuron_words == 3  # ten classes, four neurons a word
+    assert head.events == 1
+
+
 def test_a_density_must_be_a_share():
     network = random_network(3)
     with pytest.raises(ValueError, match=r"density of 'sps.0' must be in 0..1, not 1.5"):
