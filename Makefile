@@ -32,12 +32,14 @@ lint: $(READY)
 system:
 	@PYTHON="$(PYTHON)" .ci/system-packages
 
-# torch first and pinned: what an unpinned one brings along is gigabytes of GPU libraries.
+# torch first and pinned: what an unpinned one brings along is gigabytes of GPU libraries. So does SpikingJelly, whose
+# neurons the tests compare ours with: without its dependencies, of which the tests' extra has the one it needs.
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-deps spikingjelly==2.0.0
 	@touch $@
 
 clean:

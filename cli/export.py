@@ -36,13 +36,14 @@ def export(compiled: Compiled, verilog: str, samples: Samples, folder: Path) -> 
 
 
 def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> dict[str, Any]:
-    from spikeloom.golden.execute import execute
+    from spikeloom.golden.execute import check_images, execute
     from spikeloom.rtl.layouts import WORD_BITS, parameters
     from spikeloom.rtl.registers import Region, Register
 
     network, config, program = compiled.network, compiled.config, compiled.program
-    execution = execute(network, samples.images, record=True)
-    pixels = pixel_words(samples.images)
+    images = check_images(network, samples.images)
+    execution = execute(network, images, record=True)
+    pixels = pixel_words(images)
     addresses = {
         "control": Region.REGISTERS.address(Register.CONTROL),
         "status": Region.REGISTERS.address(Register.STATUS),
@@ -61,7 +62,7 @@ def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> d
     _write_hex(folder / "pixels.hex", pixels.ravel().tolist(), WORD_BITS)
     _write_hex(folder / "sums.hex", (execution.sums.ravel() & 0xFFFFFFFF).tolist(), WORD_BITS)
     vectors = {f"spikes.{name}": spikes for name, spikes in execution.spikes.items()}
-    vectors |= {"images": samples.images, "sums": execution.sums}
+    vectors |= {"images": images, "sums": execution.sums}
     if samples.labels is not None:
         vectors["labels"] = samples.labels
     with open(folder / "vectors.npz", "wb") as file:

@@ -107,7 +107,7 @@ def load_samples(data: str, network: Network, count: int | None = None) -> Sampl
 
         return Samples(random_images(network, count or RANDOM_IMAGES), None)
     samples = _read_file(Path(data)) if data.endswith(".npz") else _read_known(data)
-    shape = (network.channels, network.height, network.width)
+    shape = network.image_shape
     if samples.images.ndim != 4 or samples.images.shape[1:] != shape:
         raise ValueError(
             f"network {network.name!r} takes images of shape {shape}, "

@@ -45,14 +45,15 @@ class Execution:
 
 
 def check_images(network: Network, images: np.ndarray) -> np.ndarray:
-    """The images; ValueError or TypeError unless they are uint8 (B, C, H, W) of the network's size."""
+    """The images, with the network's frame; ValueError or TypeError unless they are uint8 (B, C, H, W) of its size."""
     images = np.asarray(images)
     if images.dtype != np.uint8:
         raise TypeError(f"images must be uint8, not {images.dtype}")
-    shape = (network.channels, network.height, network.width)
-    if images.ndim != 4 or images.shape[1:] != shape:
-        raise ValueError(f"images must have shape (B, {', '.join(map(str, shape))}), not {images.shape}")
-    return images
+    framed = network.framed(images) if images.ndim == 4 else images
+    if framed.ndim != 4 or framed.shape[1:] != (network.channels, network.height, network.width):
+        shape = ", ".join(map(str, network.image_shape))
+        raise ValueError(f"images must have shape (B, {shape}), not {images.shape}")
+    return framed
 
 
 class LayerRunner:

@@ -37,11 +37,13 @@ def sites(
     heads: int,
     hidden: int,
     classes: int,
+    framed: bool = False,
 ) -> list[Site]:
     """Layers of a Spikformer in execution order.
 
     stem: channels of each convolution of the embedding, the last is the model's width. pools: which of them
-    pool. hidden: channels of the MLP. Source: official Spikformer (CIFAR); the tokens keep their 2-D map.
+    pool. hidden: channels of the MLP. framed: the image comes with a frame one pixel wide, which is the first
+    convolution's padding. Source: official Spikformer; the tokens keep their 2-D map.
     """
     if len(stem) != len(pools) or not stem:
         raise ValueError(f"the stem has {len(stem)} stages, but {len(pools)} pooling flags")
@@ -59,7 +61,10 @@ def sites(
 
     x, width_in = IMAGE, channels
     for i, (out, pool) in enumerate(zip(stem, pools, strict=True)):
-        x = add(f"sps.{i}", "sps", (x,), (width_in, out), kernel=3, padding=1, pool=pool)
+        inside = framed and not i
+        size = [n + 2 * inside for n in size]
+        x = add(f"sps.{i}", "sps", (x,), (width_in, out), kernel=3, padding=int(not inside), pool=pool)
+        size = [n - 2 * inside for n in size]
         width_in = out
         if pool:
             size = [(n + 1) // 2 for n in size]

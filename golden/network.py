@@ -15,6 +15,10 @@ Semantics of a layer with ``T_l = steps`` (bit for bit what the hardware compute
     y[t]    = pool(S[t])                        spike max-pooling: 3x3, stride 2, padding 1
             = S[t] + residual[t]                residual: another tensor of the same shape
 
+Outside a tensor a convolution reads zeros. Where zero is not what the image is padded with (its pixels are
+normalised in training, and the padding is the mean), the image comes with a frame one pixel wide of
+`Network.padding_pixel`, and the layers that read it have no padding.
+
 Attention layers have ``acc[t] = Q[t] (K[t]^T V[t])`` per head, no weights. The readout has one real-valued
 potential a class: ``sum over t, p, c of W[o, c] x[t, p, c] + bias[o]``, and no spikes.
 """
@@ -189,6 +193,8 @@ class Network:
 
     steps: ``T_max``. channels, height, width: of the 8-bit image. layers: in execution order, the readout
     last. pixel_scale: real value of one pixel unit (provenance; it is folded into the first layer).
+    padding_pixel: of each channel, 0..255, of the frame that is part of the image's height and width
+    (`framed` adds it); empty where there is no frame.
     provenance: free JSON: checkpoint hash, data set, accuracy, command.
     """
 
@@ -199,6 +205,7 @@ class Network:
     width: int
     layers: tuple[Layer, ...]
     pixel_scale: float = 1 / 256
+    padding_pixel: tuple[int, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -224,6 +231,21 @@ class Network:
     @property
     def classes(self) -> int:
         return self.layers[-1].channels_out
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image without its frame."""
+        frame = 2 if self.padding_pixel else 0
+        return self.channels, self.height - frame, self.width - frame
+
+    def framed(self, images: np.ndarray) -> np.ndarray:
+        """Images (B, C, H, W) with their frame, where the network wants one and they have the size to get it."""
+        if not self.padding_pixel or images.shape[1:] != self.image_shape:
+            return images
+        pixel = np.array(self.padding_pixel, images.dtype)[:, None, None]
+        found = np.tile(pixel, (len(images), 1, self.height, self.width))
+        found[:, :, 1:-1, 1:-1] = images
+        return found
 
     def tensors(self) -> dict[str, TensorInfo]:
         """Shape, steps and maximum of each tensor, by name. ValueError where layers do not fit together."""
@@ -283,11 +305,26 @@ class Network:
             raise ValueError("the last layer must be a readout")
         if any(layer.kind == "readout" for layer in self.layers[:-1]):
             raise ValueError("only the last layer can be a readout")
+        self._check_frame()
         for layer in self.layers:
             layer.check()
             if not 0 <= layer.steps <= self.steps:
                 raise ValueError(f"layer {layer.name!r}: T_l must be in 0..{self.steps}, not {layer.steps!r}")
         self.tensors()
+
+    def _check_frame(self) -> None:
+        if not self.padding_pixel:
+            return
+        if len(self.padding_pixel) != self.channels:
+            raise ValueError(
+                f"padding_pixel must have {self.channels} numbers, one a channel, not {len(self.padding_pixel)}"
+            )
+        for pixel in self.padding_pixel:
+            if pixel not in range(1 << PIXEL_BITS):
+                raise ValueError(f"padding_pixel must be in 0..{(1 << PIXEL_BITS) - 1}, not {pixel!r}")
+        for layer in self.layers:
+            if layer.direct and layer.padding:
+                raise ValueError(f"layer {layer.name!r}: padding must be 0, since the image has a frame")
 
     def with_steps(self, steps: dict[str, int]) -> Network:
         """The same network with other ``T_l`` for the named layers; the readout follows its input."""
@@ -313,6 +350,8 @@ class Network:
         header = {
             k: getattr(self, k) for k in ("name", "steps", "channels", "height", "width", "pixel_scale")
         }
+        if self.padding_pixel:
+            header["padding_pixel"] = self.padding_pixel
         header |= {"layers": graph, "provenance": self.provenance}
         metadata = {"format": FORMAT, "version": str(VERSION), "network": json.dumps(header)}
         with written_aside(path) as aside:
@@ -338,6 +377,7 @@ class Network:
         except (SafetensorError, json.JSONDecodeError, KeyError) as error:
             raise ValueError(f"{path} is corrupt or not a safetensors file: {error}") from error
         try:
+            header["padding_pixel"] = tuple(header.get("padding_pixel", ()))
             layers: list[Layer] = []
             for entry in header.pop("layers"):
                 entry["inputs"] = tuple(entry["inputs"])

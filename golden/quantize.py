@@ -12,7 +12,10 @@ floating-point model with the quantised weights spike by spike. "free" scales ar
 an integer threshold n: closer to the trained weights at 4 bits, and still without a rounded threshold, but
 floating point cannot hold them exactly, so the integer network is the reference.
 
-The pixel scale 1/256 belongs to the first layer's scale. All classes of the readout share one.
+The pixel scale 1/256 belongs to the first layer's scale. All classes of the readout share one. Where the
+model normalises its pixels, ``(p / 255 - mean) / std``, the first layer's weights take ``256 / (255 std)`` of
+their channel and its bias the rest; zero padding is then the pixel ``255 mean``, of which the network holds
+the rounded one (`Network.padding_pixel`; docs/decisions.md has what the rounding costs).
 """
 
 from __future__ import annotations
@@ -28,7 +31,14 @@ from torch import Tensor, nn
 from spikeloom.golden.execute import execute
 from spikeloom.golden.layout import NEURONS, Site, sites
 from spikeloom.golden.network import IMAGE, Layer, Network
-from spikeloom.golden.spikformer import ATTENTION_SCALE, PIXEL_SCALE, Spikformer, SpikformerConfig, Stage
+from spikeloom.golden.spikformer import (
+    ATTENTION_SCALE,
+    PIXEL_SCALE,
+    PIXEL_TOP,
+    Spikformer,
+    SpikformerConfig,
+    Stage,
+)
 from spikeloom.golden.threads import torch_threads
 from spikeloom.golden.widths import widths
 
@@ -60,17 +70,30 @@ class LayerReport:
 
 
 def fold(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (O, I, k, k) and bias (O,) of a layer with its batch norm, float64."""
+    """Weights (O, I, k, k) and bias (O,) of a layer with its batch norm, float64.
+
+    Those of the first layer apply to ``pixel * PIXEL_SCALE``, whatever the normalisation of the pixels.
+    """
     projection, norm = stage.projection, stage.norm
     assert projection is not None and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
     assert norm.running_mean is not None and norm.running_var is not None
     mean, variance = norm.running_mean.double(), norm.running_var.double()
     slope = norm.weight.detach().double() / torch.sqrt(variance + norm.eps)
     weight = projection.weight.detach().double()
-    weight = weight.reshape(*weight.shape[:2], *(weight.shape[2:] or (1, 1)))
+    weight = weight.reshape(*weight.shape[:2], *(weight.shape[2:] if weight.dim() == 4 else (1, 1)))
     before = 0 if projection.bias is None else projection.bias.detach().double()
     bias = (before - mean) * slope + norm.bias.detach().double()
-    return (weight * slope[:, None, None, None]).numpy(), bias.numpy()
+    weight = weight * slope[:, None, None, None]
+    if stage.normalisation is not None:
+        center, spread = (torch.tensor(x, dtype=torch.float64) for x in stage.normalisation)
+        bias = bias - weight.sum((2, 3)) @ (center / spread)
+        weight = weight / (PIXEL_TOP * PIXEL_SCALE * spread)[:, None, None]
+    return weight.numpy(), bias.numpy()
+
+
+def padding_pixel(config: SpikformerConfig) -> tuple[float, ...]:
+    """The pixel of each channel that the model sees as zero, its padding; empty where that is the pixel 0."""
+    return () if config.mean is None else tuple(PIXEL_TOP * x for x in config.mean)
 
 
 def quantize(
@@ -103,12 +126,14 @@ def quantize(
         else:
             layers.append(_layer(stages[site.name], site, config, bits[site.name], scales, steps[site.name]))
     options = {"weight_bits": bits, "scales": scales}
+    frame = 2 if config.mean is not None else 0
     network = Network(
         name=name,
         steps=config.steps,
         channels=config.channels,
-        height=config.height,
-        width=config.width,
+        height=config.height + frame,
+        width=config.width + frame,
+        padding_pixel=tuple(round(x) for x in padding_pixel(config)),
         layers=tuple(layers),
         pixel_scale=PIXEL_SCALE,
         provenance={**(provenance or {}), "config": asdict(config), "quantization": options},
@@ -208,6 +233,13 @@ class FoldedSpikformer(Spikformer):
         super().__init__(replace(model.config, bias=False))
         self.load_state_dict(model.state_dict(), strict=False)
         self.to(torch.float64)
+        self.padding_pixel = padding_pixel(model.config)
+        if self.padding_pixel:
+            first = self.patch_embed.proj_conv
+            assert isinstance(first, nn.Conv2d)
+            first.padding = (0, 0)
+            if network is not None and only in (None, "sps.0"):
+                self.padding_pixel = network.padding_pixel
         gain = GAIN[model.config.neuron]
         originals = {stage.name: stage for stage in model.stages()}
         for stage in self.stages():
@@ -231,6 +263,16 @@ class FoldedSpikformer(Spikformer):
             count = layer.positions * network.steps
             self.head.bias.data = torch.from_numpy(layer.bias * layer.scale / count)
         self.to(dtype).eval()
+
+    def scaled(self, images: Tensor) -> Tensor:
+        """The images on the pixels' scale, with a frame of the padding pixel where the model normalises."""
+        x = images.to(self.head.weight.dtype)
+        if self.padding_pixel:
+            pixel = x.new_tensor(self.padding_pixel).view(-1, 1, 1)
+            framed = pixel.expand(len(x), -1, x.shape[2] + 2, x.shape[3] + 2).clone()
+            framed[:, :, 1:-1, 1:-1] = x
+            x = framed
+        return x * PIXEL_SCALE
 
     @staticmethod
     def _set_threshold(stage: Stage, layer: Layer, gain: int) -> None:
@@ -275,6 +317,7 @@ def _sites(config: SpikformerConfig) -> list[Site]:
         channels=config.channels,
         height=config.height,
         width=config.width,
+        framed=config.mean is not None,
         stem=config.stem,
         pools=config.pools,
         depth=config.depth,

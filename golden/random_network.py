@@ -18,7 +18,7 @@ from spikeloom.golden.neurons import lif
 def random_images(network: Network, count: int, *, seed: int = 0) -> np.ndarray:
     """Images with dark and bright pixels, uint8 (count, C, H, W): a third black, the rest of any value."""
     rng = np.random.default_rng(seed)
-    shape = (count, network.channels, network.height, network.width)
+    shape = (count, *network.image_shape)
     return (rng.integers(0, 256, shape) * (rng.random(shape) < 2 / 3)).astype(np.uint8)
 
 

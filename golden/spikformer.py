@@ -1,16 +1,17 @@
 """Spikformer in plain PyTorch: the official architecture, with a choice of neuron and dynamic time steps.
 
-Source: Zhou et al., *Spikformer* (ICLR 2023), github ZK-Zhou/spikformer, CIFAR variant; parameters carry the
-names of its state dict, without the LayerNorms that it creates and never uses. Departures: pixels are scaled
-by 1/256 and not normalised, so that zero padding is exact and every scale is a power of two; linear layers
-have no bias by default (batch norm follows).
+Source: Zhou et al., *Spikformer* (ICLR 2023), github ZK-Zhou/spikformer; parameters carry the names and shapes
+of its state dicts, of CIFAR or of ImageNet (`SpikformerConfig.dialect`), without the LayerNorms that it
+creates and never uses. Departures, all by default only: pixels are scaled by 1/256 and not normalised, so
+that zero padding is exact and every scale is a power of two; linear layers have no bias (batch norm follows).
+`official` has neither departure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,13 @@ from spikeloom.golden.neurons import dts_lif, spikingjelly_lif
 from spikeloom.golden.time_mask import TimeMask
 
 PIXEL_SCALE = 1 / 256
+PIXEL_TOP = 255  # the pixel that is 1.0 before normalisation
 ATTENTION_SCALE = 0.125
 STAGES = 4  # convolutions of the embedding, before the position embedding
+
+Dialect = Literal["cifar", "imagenet"]
+Projection = nn.Conv2d | nn.Conv1d | nn.Linear
+Reals = tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +39,10 @@ class SpikformerConfig:
     steps: ``T_max``. pools: which of the four embedding stages max-pool their spikes (3x3, stride 2).
     neuron: "spikingjelly" (tau 2, input decay, hard reset, >=) or "dts" (leak 1/2, soft reset, >).
     threshold, attention_threshold: of all neurons and of those behind the attention.
-    bias: linear layers have biases, as in the official CIFAR code. dynamic: trained time masks.
+    dialect: how the linear layers are stored: "cifar", nn.Linear called ``*_linear``; "imagenet", convolutions
+    of size 1 called ``*_conv``. bias: linear layers have biases, as in the official code (of "imagenet", all
+    but q, k and v). mean, std: of the channels; where given, the model sees ``(pixel / 255 - mean) / std``
+    instead of ``pixel / 256``, and pads with zeros, the mean. dynamic: trained time masks.
     initial_steps: their ones at the start, half of steps when None. floor: no layer falls below one step.
     """
 
@@ -50,7 +59,10 @@ class SpikformerConfig:
     neuron: Literal["spikingjelly", "dts"] = "spikingjelly"
     threshold: float = 1.0
     attention_threshold: float = 0.5
+    dialect: Dialect = "cifar"
     bias: bool = False
+    mean: Reals | None = None
+    std: Reals | None = None
     dynamic: bool = False
     initial_steps: int | None = None
     floor: bool = True
@@ -69,10 +81,27 @@ class SpikformerConfig:
             raise ValueError(f"pools must have {STAGES} flags, not {len(self.pools)}")
         if self.neuron not in ("spikingjelly", "dts"):
             raise ValueError(f"neuron must be spikingjelly or dts, not {self.neuron!r}")
+        if self.dialect not in ("cifar", "imagenet"):
+            raise ValueError(f"dialect must be cifar or imagenet, not {self.dialect!r}")
+        self._check_normalisation()
         if self.initial_steps is None:
             object.__setattr__(self, "initial_steps", (self.steps + 1) // 2)
         if not 0 <= self.initial <= self.steps:
             raise ValueError(f"initial_steps must be in 0..{self.steps}, not {self.initial_steps!r}")
+
+    def _check_normalisation(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std must be given together")
+        for key in ("mean", "std"):
+            value = getattr(self, key)
+            if value is None:
+                continue
+            value = tuple(float(x) for x in value)
+            object.__setattr__(self, key, value)
+            if len(value) != self.channels:
+                raise ValueError(f"{key} must have {self.channels} numbers, one a channel, not {len(value)}")
+            if not all(0 <= x <= 1 for x in value) or (key == "std" and 0 in value):
+                raise ValueError(f"{key} must be in 0..1, of pixels in 0..1, not {value}")
 
     @property
     def initial(self) -> int:
@@ -89,6 +118,36 @@ class SpikformerConfig:
     def hidden(self) -> int:
         """Channels between fc1 and fc2."""
         return self.dim * self.mlp_ratio
+
+
+def official(dialect: Dialect, *, depth: int, dim: int, **options: Any) -> SpikformerConfig:
+    """The configuration of an official model: "cifar" (32x32, as in 4-384) or "imagenet" (224x224, 8-512).
+
+    options: other fields, above all heads and, for CIFAR-100, classes, mean and std. Defaults: CIFAR-10's.
+    """
+    known: dict[str, Any] = dict(CIFAR) if dialect == "cifar" else dict(IMAGENET)
+    return SpikformerConfig(**{**known, "dialect": dialect, "depth": depth, "dim": dim, "bias": True, **options})
+
+
+CIFAR: dict[str, Any] = dict(
+    channels=3,
+    height=32,
+    width=32,
+    classes=10,
+    pools=(False, False, True, True),
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2470, 0.2435, 0.2616),
+)
+CIFAR100: dict[str, Any] = CIFAR | dict(classes=100, mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761))
+IMAGENET: dict[str, Any] = dict(
+    channels=3,
+    height=224,
+    width=224,
+    classes=1000,
+    pools=(True, True, True, True),
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
 
 
 class SpikingLayer(nn.Module):
@@ -122,8 +181,7 @@ class SpikingLayer(nn.Module):
 class Stage:
     """A spiking layer by its name in the `Network`, with the modules that make it.
 
-    projection, norm: None for attention. prefix: of its parameters' names, as in "patch_embed.proj_" +
-    "conv".
+    projection, norm: None for attention. normalisation: mean and std of the pixels that it reads, if any.
     """
 
     name: str
@@ -132,9 +190,10 @@ class Stage:
     projection_name: str | None
     norm_name: str | None
     neurons: SpikingLayer
+    normalisation: tuple[Reals, Reals] | None = None
 
     @property
-    def projection(self) -> nn.Conv2d | nn.Linear | None:
+    def projection(self) -> Projection | None:
         return getattr(self.owner, self.projection_name) if self.projection_name else None
 
     @property
@@ -154,6 +213,7 @@ class PatchEmbed(nn.Module):
     def __init__(self, config: SpikformerConfig) -> None:
         super().__init__()
         self.steps, self.pools = config.steps, config.pools
+        self.normalisation = None if config.mean is None or config.std is None else (config.mean, config.std)
         before = config.channels
         for i, after in enumerate(config.stem):
             suffix = str(i) if i else ""
@@ -180,8 +240,9 @@ class PatchEmbed(nn.Module):
         return x + self.rpe_lif(position)  # type: ignore[no-any-return]
 
     def stages(self) -> Iterator[Stage]:
-        for i in range(STAGES):
-            yield _stage(f"sps.{i}", "sps", self, "proj", str(i) if i else "", "conv")
+        yield replace(_stage("sps.0", "sps", self, "proj", "", "conv"), normalisation=self.normalisation)
+        for i in range(1, STAGES):
+            yield _stage(f"sps.{i}", "sps", self, "proj", str(i), "conv")
         yield _stage("rpe", "sps", self, "rpe", "", "conv")
 
 
@@ -199,26 +260,39 @@ def _stage(name: str, group: str, owner: nn.Module, part: str, suffix: str, kind
 class _TokenLayers(nn.Module):
     """Linear layers over tokens, called by the first part of their names, with batch norm and neurons."""
 
+    def __init__(self, config: SpikformerConfig) -> None:
+        super().__init__()
+        self.kind = "linear" if config.dialect == "cifar" else "conv"
+
     def add(self, part: str, before: int, after: int, config: SpikformerConfig) -> None:
-        self.add_module(f"{part}_linear", nn.Linear(before, after, bias=config.bias))
+        self.add_module(f"{part}_{self.kind}", _linear(part, before, after, config))
         self.add_module(f"{part}_bn", nn.BatchNorm1d(after))
         self.add_module(f"{part}_lif", SpikingLayer(config))
 
     def spikes(self, part: str, x: Tensor) -> Tensor:
         """(T, B, C, N) to (T, B, C', N)."""
-        linear: nn.Linear = getattr(self, f"{part}_linear")
-        y = linear.weight @ x.flatten(0, 1)  # (T B, C', N)
+        linear: Projection = getattr(self, f"{part}_{self.kind}")
+        y = linear.weight.flatten(1) @ x.flatten(0, 1)  # (T B, C', N)
         if linear.bias is not None:
             y = y + linear.bias[:, None]
         y = getattr(self, f"{part}_bn")(y)
         return getattr(self, f"{part}_lif")(y.unflatten(0, x.shape[:2]))  # type: ignore[no-any-return]
 
 
+def _linear(part: str, before: int, after: int, config: SpikformerConfig) -> Projection:
+    """A linear layer in the shape in which the dialect stores it."""
+    if config.dialect == "cifar":
+        return nn.Linear(before, after, bias=config.bias)
+    if part in ("q", "k", "v"):
+        return nn.Conv1d(before, after, 1, bias=False)
+    return (nn.Conv1d if part == "proj" else nn.Conv2d)(before, after, 1, bias=config.bias)
+
+
 class Attention(_TokenLayers):
     """Spiking self-attention: ``Q K^T V`` without softmax, scaled by 0.125, then neurons."""
 
     def __init__(self, config: SpikformerConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.heads = config.heads
         for part in ("q", "k", "v", "proj"):
             self.add(part, config.dim, config.dim, config)
@@ -235,7 +309,7 @@ class Attention(_TokenLayers):
 
     def stages(self, block: str) -> Iterator[Stage]:
         for part in "qkv":
-            yield _stage(f"{block}.{part}", "qkv", self, part, "", "linear")
+            yield _stage(f"{block}.{part}", "qkv", self, part, "", self.kind)
         yield Stage(
             name=f"{block}.attn",
             group="attn",
@@ -244,14 +318,14 @@ class Attention(_TokenLayers):
             norm_name=None,
             neurons=self.attn_lif,
         )
-        yield _stage(f"{block}.proj", "attn", self, "proj", "", "linear")
+        yield _stage(f"{block}.proj", "attn", self, "proj", "", self.kind)
 
 
 class MLP(_TokenLayers):
     """Two linear layers with neurons."""
 
     def __init__(self, config: SpikformerConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         self.add("fc1", config.dim, config.hidden, config)
         self.add("fc2", config.hidden, config.dim, config)
 
@@ -261,7 +335,7 @@ class MLP(_TokenLayers):
 
     def stages(self, block: str) -> Iterator[Stage]:
         for part in ("fc1", "fc2"):
-            yield _stage(f"{block}.{part}", "mlp", self, part, "", "linear")
+            yield _stage(f"{block}.{part}", "mlp", self, part, "", self.kind)
 
 
 class Block(nn.Module):
@@ -288,11 +362,19 @@ class Spikformer(nn.Module):
         self.head = nn.Linear(config.dim, config.classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.patch_embed(images.to(self.head.weight.dtype) * PIXEL_SCALE)
+        x = self.patch_embed(self.scaled(images))
         x = x.flatten(3)  # (T, B, C, N)
         for block in self.block:
             x = block(x)
         return self.head(x.mean(dim=(0, 3)))  # type: ignore[no-any-return]
+
+    def scaled(self, images: Tensor) -> Tensor:
+        """What the first convolution sees of uint8 images (B, C, H, W)."""
+        x = images.to(self.head.weight.dtype)
+        if self.config.mean is None or self.config.std is None:
+            return x * PIXEL_SCALE
+        mean, std = (x.new_tensor(value).view(-1, 1, 1) for value in (self.config.mean, self.config.std))
+        return (x / PIXEL_TOP - mean) / std
 
     def stages(self) -> list[Stage]:
         """The spiking layers in execution order, by their names in the integer network."""
