@@ -182,9 +182,8 @@ def _estimate_layer(compiled: Compiled, layer: Layer, activity: Activity) -> Lay
         pipe.item(*_MARKER)
         words = -(-layer.channels_out // config.neuron_lanes)
         pipe.job(pipe.hand_over(), columns=1, words=words, fence=True, each=False, costs=[])
-        return LayerEstimate(
-            name=layer.name, cycles=pipe.end() + FETCH_CYCLES + 1, slots=1, events=1, neuron_words=words, written_words=0
-        )
+        cycles = pipe.end() + FETCH_CYCLES + 1
+        return LayerEstimate(name=layer.name, cycles=cycles, slots=1, events=1, neuron_words=words, written_words=0)
     if not runs:
         return LayerEstimate(
             name=layer.name, cycles=FETCH_CYCLES + 1, slots=0, events=0, neuron_words=0, written_words=0
