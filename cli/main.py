@@ -13,7 +13,20 @@ from typing import Annotated
 import typer
 
 from spikeloom import __version__
-from spikeloom.cli import build, compile, data, demo, estimate, info, program, quantize, regress, simulate, train
+from spikeloom.cli import (
+    build,
+    compile,
+    data,
+    demo,
+    estimate,
+    import_,
+    info,
+    program,
+    quantize,
+    regress,
+    simulate,
+    train,
+)
 from spikeloom.cli.console import json_alone
 from spikeloom.cli.errors import user_message
 
@@ -32,6 +45,7 @@ app = typer.Typer(
 for command in (demo, train, quantize, info, estimate, compile, simulate, regress, build, program):
     app.command(epilog=command.EXAMPLE)(getattr(command, command.__name__.rpartition(".")[2]))
 app.add_typer(data.app, name="data")
+app.command("import", epilog=import_.EXAMPLE)(import_.import_)
 app.command("generate", epilog=compile.EXAMPLE, help="The same as compile.")(compile.compile)
 
 

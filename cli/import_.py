@@ -1,0 +1,75 @@
+"""`spikeloom import`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikeloom.cli.console import emit, pairs
+from spikeloom.cli.options import AsJson, Output
+
+EXAMPLE = "Example: spikeloom import model_best.pth.tar --heads 12 -o build/mine/checkpoint.safetensors"
+
+
+def import_(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="Of the official Spikformer: .pth, .pth.tar, .safetensors.")
+    ],
+    heads: Annotated[int | None, typer.Option(min=1, help="Of the attention, where the file does not tell.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="T_max. Default: the file's, or 4.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Height and width of the images. Default: the file's, 32 or 224.")
+    ] = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a checkpoint of the official Spikformer code into one of ours; no code in it is ever run."""
+    from spikeloom.golden import checkpoints
+    from spikeloom.golden.import_checkpoint import import_checkpoint
+
+    found = import_checkpoint(checkpoint, heads=heads, steps=steps, size=size)
+    config = found.model.config
+    path = output or Path("build") / checkpoint.name.split(".")[0] / "checkpoint.safetensors"
+    origin = {"file": checkpoint.name, "sha256": checkpoints.file_hash(checkpoint), "sources": found.sources}
+    checkpoints.save(path, found.model, command=shlex.join(["spikeloom", *sys.argv[1:]]), imported=origin)
+    shape = (config.channels, config.height, config.width)
+    record = {
+        "checkpoint": path,
+        "name": found.name,
+        "dialect": config.dialect,
+        "depth": config.depth,
+        "dim": config.dim,
+        "heads": config.heads,
+        "mlp_ratio": config.mlp_ratio,
+        "classes": config.classes,
+        "t_max": config.steps,
+        "image_shape": shape,
+        "mean": config.mean,
+        "std": config.std,
+        "linear_biases": config.bias,
+        "parameters": sum(x.numel() for x in found.model.parameters()),
+        "dead_parameters": found.dead_parameters,
+        "dead_keys": found.dead,
+        "prefix": found.prefix,
+        "sources": found.sources,
+        "sha256": origin["sha256"],
+    }
+    ignored = f"{found.dead_parameters} in {len(found.dead)} tensors that nothing uses: norm1, norm2"
+    summary = [
+        ("architecture", f"{found.name}, {config.dialect} dialect"),
+        ("classes", config.classes),
+        ("heads", f"{config.heads} (from {found.sources['heads']})"),
+        ("MLP ratio", config.mlp_ratio),
+        ("T_max", f"{config.steps} (from {found.sources['steps']})"),
+        ("image", f"{'x'.join(map(str, shape))} (from {found.sources['size']})"),
+        ("mean", f"{config.mean} (from {found.sources['normalisation']})"),
+        ("std", str(config.std)),
+        ("parameters", record["parameters"]),
+        ("ignored", ignored if found.dead else "nothing"),
+        ("checkpoint", str(path)),
+    ]
+    emit(record, pairs("Imported", summary), f"Next: spikeloom quantize {path} --data IMAGES.npz", as_json=as_json)

@@ -1,0 +1,253 @@
+"""Checkpoints of other programs: the official Spikformer's state dicts become our checkpoints.
+
+A file is a state dict, or a dictionary that has one under ``state_dict`` (timm's ``.pth.tar``) or ``model``, in
+PyTorch's format or safetensors. Nothing in it is ever executed: PyTorch's unpickler is restricted to tensors and
+plain values, and to the `argparse.Namespace` in which timm keeps the options of the training.
+
+The keys and shapes tell dialect, depth, width, MLP ratio and classes. They do not tell heads, time steps, image
+size and normalisation: these come from the caller, from the options of the training, or from the official
+configuration, and `Imported.sources` says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from spikeloom.golden.spikformer import CIFAR, CIFAR100, IMAGENET, Dialect, Spikformer, SpikformerConfig, official
+
+PREFIXES = ("module.", "_orig_mod.")  # of data-parallel and of compiled models
+DEAD = re.compile(r"block\.\d+\.norm[12]\.(weight|bias)")
+HEADS = {("cifar", 384): 12, ("imagenet", 512): 8}  # of the official cifar10.yml and imagenet/model.py
+STEPS = 4
+CHANNELS = 3
+SHOWN = 3  # keys of a kind in an error message
+
+# A part of a key that only this other architecture has, its name, and why it cannot be taken for ours.
+OTHERS = (
+    (
+        "attn.qkv_conv_bn.",
+        "SpikingJelly 2.x's Spikformer",
+        "it fuses q, k and v, pools before its neurons and has a readout each step",
+    ),
+    ("patch_embed.stages.", "SpikingJelly 2.x's Spikformer", "it pools before its neurons"),
+    ("mlp.mlp1_conv.", "a Spikingformer", "its shortcuts add membrane currents"),
+    ("encode_conv.", "an E-SpikeFormer (Spike-driven Transformer V3)", "its neurons fire integers"),
+    ("attn.talking_heads", "a Spike-driven Transformer", "its attention has no matrix product"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Imported:
+    """A model in evaluation mode and where everything about it comes from.
+
+    name: as the papers write it, "Spikformer-4-384". dead: keys of parameters that the official code creates and
+    never uses; dead_parameters: their numbers. prefix: what was stripped from the keys. sources: where "heads",
+    "steps", "size" and "normalisation" come from, in words.
+    """
+
+    model: Spikformer
+    name: str
+    dead: list[str]
+    dead_parameters: int
+    prefix: str
+    sources: dict[str, str]
+
+
+def import_checkpoint(
+    path: str | os.PathLike[str], *, heads: int | None = None, steps: int | None = None, size: int | None = None
+) -> Imported:
+    """Read a checkpoint of the official code.
+
+    heads: of the attention. steps: ``T_max``. size: height and width of the images. None: see the module.
+    Raises FileNotFoundError, and ValueError in one line: for a file that is corrupt or holds code, for another
+    architecture, where the heads are needed, and by name for keys that are missing, unexpected or of a wrong shape.
+    """
+    path = Path(path)
+    tensors, options = read_state(path)
+    tensors, prefix = _without_prefix(tensors)
+    for part, what, why in OTHERS:
+        if any(part in key for key in tensors):
+            raise ValueError(f"{path} is {what}, which cannot be imported: {why}; official Spikformers can be")
+    try:
+        found = recognise({key: tuple(x.shape) for key, x in tensors.items()})
+    except ValueError as error:
+        raise ValueError(f"{path} is no official Spikformer: {error}") from None
+    chosen, sources = _choose(found, options, heads=heads, steps=steps, size=size)
+    config = official(**{**found, **chosen})
+    name = f"Spikformer-{config.depth}-{config.dim}"
+    dead = [key for key in tensors if DEAD.fullmatch(key)]
+    alive = {key: x for key, x in tensors.items() if key not in set(dead)}
+    return Imported(
+        model=_model(config, alive, f"{path} does not fit {name} ({config.dialect})"),
+        name=name,
+        dead=dead,
+        dead_parameters=sum(tensors[key].numel() for key in dead),
+        prefix=prefix,
+        sources=sources,
+    )
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors of a file by key, and the options of the training where it has them; see the module."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no such checkpoint: {path}")
+    with open(path, "rb") as file:
+        start = file.read(9)
+    zipped_or_pickled = start.startswith((b"PK", b"\x80")) and start[8:] != b"{"  # after a length: safetensors
+    whole: Any = _read_torch(path) if zipped_or_pickled else _read_safetensors(path)
+    if not isinstance(whole, Mapping):
+        raise ValueError(f"{path} holds a {type(whole).__name__}, not a state dict")
+    options = whole.get("args")
+    for key in ("state_dict", "model"):
+        if isinstance(whole.get(key), Mapping):
+            whole = whole[key]
+            break
+    for key, x in whole.items():
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{path} is no state dict: {key!r} is a {type(x).__name__}, not a tensor")
+    if not whole:
+        raise ValueError(f"{path} holds no tensor")
+    return dict(whole), vars(options) if isinstance(options, argparse.Namespace) else {}
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if code is None:
+            raise ValueError(f"{path} is corrupt or no PyTorch checkpoint") from None
+        raise ValueError(
+            f"{path} holds pickled code ({code[1]}), which is never run: save the state dict alone, "
+            "torch.save(model.state_dict(), ...)"
+        ) from None
+    except (RuntimeError, EOFError, KeyError, zipfile.BadZipFile):
+        raise ValueError(f"{path} is corrupt or no PyTorch checkpoint") from None
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            ours = (file.metadata() or {}).get("format", "").startswith("spikeloom.")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except SafetensorError:
+        raise ValueError(f"{path} is corrupt, or neither a PyTorch checkpoint nor a safetensors file") from None
+    if ours:
+        raise ValueError(f"{path} is a file of SpikeLoom already: give it to spikeloom quantize or info")
+    return tensors
+
+
+def _without_prefix(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """The tensors under keys without the prefixes that all of them have, and these."""
+    stripped = ""
+    while prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in tensors)), ""):
+        tensors = {key.removeprefix(prefix): x for key, x in tensors.items()}
+        stripped += prefix
+    return tensors, stripped
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Arguments of `official` that the keys and shapes of a state dict tell; ValueError where they tell nothing."""
+    if "block.0.attn.q_linear.weight" in shapes:
+        dialect, kind = "cifar", "linear"
+    elif "block.0.attn.q_conv.weight" in shapes:
+        dialect, kind = "imagenet", "conv"
+    else:
+        raise ValueError(f"it has neither block.0.attn.q_linear nor q_conv; its keys begin with {_listed(shapes)}")
+    needed = {
+        key: shapes.get(f"{key}.weight", ())
+        for key in ("patch_embed.proj_conv", "patch_embed.rpe_conv", f"block.0.mlp.fc1_{kind}", "head")
+    }
+    for key, shape in needed.items():
+        if len(shape) < 2:
+            raise ValueError(f"missing or empty: '{key}.weight'")
+    first, position, hidden, head = needed.values()
+    dim = position[0]
+    if first[1] != CHANNELS:
+        raise ValueError(f"its images have {first[1]} channels, not {CHANNELS}")
+    if hidden[0] % dim:
+        raise ValueError(f"its MLP has {hidden[0]} channels, no multiple of the width {dim}")
+    return {
+        "dialect": dialect,
+        "depth": 1 + max(int(key.split(".")[1]) for key in shapes if re.match(r"block\.\d+\.", key)),
+        "dim": dim,
+        "classes": head[0],
+        "mlp_ratio": hidden[0] // dim,
+        "bias": f"block.0.mlp.fc1_{kind}.bias" in shapes,
+    }
+
+
+def _choose(
+    found: Mapping[str, Any], options: Mapping[str, Any], *, heads: int | None, steps: int | None, size: int | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the keys do not tell: fields of the configuration, and where each of them comes from."""
+    dialect: Dialect = found["dialect"]
+    usual = IMAGENET if dialect == "imagenet" else CIFAR100 if found["classes"] == CIFAR100["classes"] else CIFAR
+    known = f"the official {dialect} configuration"
+    names = {"heads": ("num_heads",), "steps": ("time_step", "time_steps", "T"), "size": ("img_size",)}
+    given = {"heads": heads, "steps": steps, "size": size}
+    default = {"heads": HEADS.get((dialect, found["dim"])), "steps": STEPS, "size": usual["height"]}
+    chosen: dict[str, Any] = {}
+    sources = {}
+    for key, value in given.items():
+        option = next((options[n] for n in names[key] if isinstance(options.get(n), int)), None)
+        for source, number in ((f"--{key}", value), ("the checkpoint's args", option), (known, default[key])):
+            if number is not None:
+                chosen[key], sources[key] = number, source
+                break
+    if "heads" not in chosen:
+        raise ValueError(f"the keys do not tell the number of heads of width {found['dim']}: give it with --heads")
+    mean, std = options.get("mean"), options.get("std")
+    sources["normalisation"] = "the checkpoint's args"
+    if not (_are_channels(mean) and _are_channels(std)):
+        mean, std, sources["normalisation"] = usual["mean"], usual["std"], known
+    chosen["height"] = chosen["width"] = chosen.pop("size")
+    return chosen | {"mean": mean, "std": std}, sources
+
+
+def _are_channels(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == CHANNELS and all(isinstance(x, float) for x in value)
+
+
+def _model(config: SpikformerConfig, tensors: dict[str, Tensor], where: str) -> Spikformer:
+    """The model with the tensors; ValueError, with all that does not fit, by name."""
+    model = Spikformer(config)
+    wanted = model.state_dict()
+    for key, x in wanted.items():  # older PyTorch has no counters of batches, and nobody needs them
+        if key.endswith(".num_batches_tracked"):
+            tensors.setdefault(key, x)
+    wrong = [
+        f"{key!r} {tuple(tensors[key].shape)} instead of {tuple(x.shape)}"
+        for key, x in wanted.items()
+        if key in tensors and tensors[key].shape != x.shape
+    ]
+    complaints = {
+        "missing": [repr(key) for key in wanted if key not in tensors],
+        "unexpected": [repr(key) for key in tensors if key not in wanted],
+        "wrong shape": wrong,
+        "not finite": [repr(key) for key, x in tensors.items() if not torch.isfinite(x).all()],
+    }
+    said = [f"{what}: {_listed(keys)}" for what, keys in complaints.items() if keys]
+    if said:
+        raise ValueError(f"{where}: {'; '.join(said)}")
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def _listed(keys: Iterable[str]) -> str:
+    keys = list(keys)
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return ", ".join(keys[:SHOWN]) + more
