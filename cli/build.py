@@ -10,6 +10,7 @@ import typer
 from spikeloom.cli.console import bars, emit, note, pairs
 from spikeloom.cli.inputs import core_for, folder_for, load_network
 from spikeloom.cli.options import (
+    DEFAULT_BOARD,
     DEFAULT_MODEL,
     AccumulatorWidth,
     AsJson,
@@ -30,7 +31,7 @@ STEPS = 100  # of the progress bar
 
 def build(
     model: Model = DEFAULT_MODEL,
-    board: Annotated[str, typer.Option(metavar="NAME", help="See `spikeloom info --boards`.")] = "ulx3s-85f",
+    board: Annotated[str, typer.Option(metavar="NAME", help="See `spikeloom info --boards`.")] = DEFAULT_BOARD,
     lanes: Lanes = None,
     columns: Columns = None,
     neuron_lanes: NeuronLanes = None,

@@ -13,7 +13,7 @@ import typer
 
 from spikeloom.cli.console import Bars, bars, emit, note, number, pairs, percent, plain
 from spikeloom.cli.inputs import Samples, core_for, load_samples, time_steps
-from spikeloom.cli.options import AsJson, Images
+from spikeloom.cli.options import DEFAULT_BOARD, AsJson, Images
 
 if TYPE_CHECKING:
     from spikeloom.golden.network import Network
@@ -26,7 +26,7 @@ def demo(
     model: Annotated[
         str, typer.Argument(metavar="[CHECKPOINT]", help="Of `spikeloom train`, or a shipped model.")
     ] = "digits",
-    board: Annotated[str, typer.Option(metavar="NAME", help="See `spikeloom info --boards`.")] = "ulx3s-85f",
+    board: Annotated[str, typer.Option(metavar="NAME", help="See `spikeloom info --boards`.")] = DEFAULT_BOARD,
     clock: Annotated[float | None, typer.Option(min=0.001, metavar="MHZ", help="Default: the board's.")] = None,
     seed: Annotated[int, typer.Option(help="Of the placement.")] = 1,
     images: Images = None,

@@ -9,6 +9,7 @@ import typer
 from spikeloom.cli.console import bars, emit, pairs, table
 from spikeloom.cli.inputs import core_for, load_network, load_samples, time_steps
 from spikeloom.cli.options import (
+    DEFAULT_BOARD,
     DEFAULT_MODEL,
     AccumulatorWidth,
     AsJson,
@@ -37,7 +38,9 @@ def estimate(
     density: Annotated[
         float | None, typer.Option(help="Random spikes of this density, 0 to 1, instead of images.")
     ] = None,
-    clock: Annotated[float, typer.Option(min=0.001, metavar="MHZ", help="Of the core, for the milliseconds.")] = 50.0,
+    clock: Annotated[
+        float | None, typer.Option(min=0.001, metavar="MHZ", help="For the milliseconds. Default: the board's.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Cycles and memory of a network on a core, before any simulation or synthesis."""
@@ -45,8 +48,10 @@ def estimate(
     from spikeloom.gen.estimate import Activity, random_activity
     from spikeloom.gen.estimate import estimate as of_image
     from spikeloom.gen.resources import block_rams, memory_bits
+    from spikeloom.gen.targets import target
     from spikeloom.golden.execute import execute
 
+    clock = clock or target(board or DEFAULT_BOARD).clock_hz / 1e6
     network = load_network(model, steps)
     config = core_for(
         network,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 DEFAULT_MODEL = "digits"
+DEFAULT_BOARD = "ulx3s-85f"
 
 Model = Annotated[
     str,

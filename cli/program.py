@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from spikeloom.cli.console import emit, note
-from spikeloom.cli.options import AsJson
+from spikeloom.cli.options import DEFAULT_BOARD, AsJson
 
 EXAMPLE = "Example: spikeloom program --board ulx3s-85f --flash"
 
 
 def program(
     bitstream: Annotated[Path | None, typer.Argument(help="Default: that of the digits model for the board.")] = None,
-    board: Annotated[str, typer.Option(metavar="NAME", help="Of amaranth-boards.")] = "ulx3s-85f",
+    board: Annotated[str, typer.Option(metavar="NAME", help="Of amaranth-boards.")] = DEFAULT_BOARD,
     flash: Annotated[bool, typer.Option("--flash", help="Into the flash: stays when power goes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say the command.")] = False,
     as_json: AsJson = False,
