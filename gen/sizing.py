@@ -96,6 +96,11 @@ def check_supported(network: Network, lanes: int) -> None:
     """CompileError where the core has no way to compute a layer at all."""
     for layer in network.layers:
         where = f"layer {layer.name!r}"
+        if not layer.fires:
+            raise CompileError(
+                f"{where}: membrane shortcuts come later: for now the core adds spikes to spikes; "
+                'train the model with residual="sew"'
+            )
         if layer.kind == "attention":
             per_head = layer.channels_in // layer.heads
             if per_head & (per_head - 1):

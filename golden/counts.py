@@ -52,8 +52,11 @@ def counts(
     """Counts of each layer by name, and of the whole network under `TOTAL`.
 
     execution: recorded. Raises ValueError for one that is not, for numbers below 1, and where the lanes
-    neither divide nor are a multiple of the channels of a head.
+    neither divide nor are a multiple of the channels of a head, and for membrane shortcuts.
     """
+    for layer in network.layers:
+        if not layer.fires:
+            raise ValueError(f"layer {layer.name!r}: the core has no membrane shortcuts yet, so nothing to count")
     for name, value in (("lanes", lanes), ("columns", columns), ("neuron_lanes", neuron_lanes)):
         if value < 1:
             raise ValueError(f"{name} must be positive, not {value!r}")

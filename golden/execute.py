@@ -25,7 +25,7 @@ class Execution:
     sums: int64 (B, classes), the readout's potentials. spike_counts: a layer's spikes of each image, int64
     (B,), before pooling. The rest is filled when `execute` records, by layer name: spikes (bool) and
     potentials ``H`` (int64), both (T_l, B, C, H, W) before pooling and residual; tensors: uint8 (T, B, C,
-    H, W) after them, the image among them.
+    H, W) after them, the image among them, and int64 membrane streams.
     """
 
     sums: np.ndarray
@@ -73,6 +73,8 @@ class LayerRunner:
         self.threshold = torch.from_numpy(layer.threshold).to(self.integer)
         if layer.weight is not None:
             self.weight = torch.from_numpy(layer.weight).to(self.real)
+        if layer.shift is not None:
+            self.shift = torch.from_numpy(layer.shift).to(self.integer)
 
     def currents(self, tensors: dict[str, Tensor]) -> Tensor:
         """``acc``: integers (T, B, C, H, W) of the steps at which the inputs are there, at most ``T_l``."""
@@ -83,6 +85,8 @@ class LayerRunner:
             return once.expand(layer.steps, *once.shape[1:])
         steps = min(layer.steps, *(len(x) for x in sources))
         sources = [x[:steps] for x in sources]
+        if layer.kind == "neurons":
+            return sources[0].to(self.integer)
         return self._attend(*sources) if layer.kind == "attention" else self._convolve(sources[0])
 
     def _convolve(self, x: Tensor) -> Tensor:
@@ -112,6 +116,15 @@ class LayerRunner:
             neuron=self.layer.neuron,
             steps=self.layer.steps,
         )
+
+    def stream(self, currents: Tensor, tensors: dict[str, Tensor]) -> Tensor:
+        """A branch's membrane stream, integers (T, B, C, H, W)."""
+        shape = (self.layer.steps, *currents.shape[1:])
+        total = self.bias.view(-1, 1, 1).expand(shape).clone()
+        total[: len(currents)] += currents << self.shift.view(-1, 1, 1)
+        if self.layer.residual is not None:
+            total += tensors[self.layer.residual].to(self.integer)
+        return total
 
     def finish(self, spikes: Tensor, tensors: dict[str, Tensor]) -> Tensor:
         """The layer's tensor: the spikes pooled, or added to the residual; missing steps are zeros."""
@@ -180,21 +193,30 @@ def _execute_batch(runners: list[LayerRunner], images: np.ndarray, record: bool)
     counts, all_spikes, all_potentials = {}, {}, {}
     for i, runner in enumerate(runners[:-1]):
         layer = runner.layer
-        spikes, potentials = runner.fire(runner.currents(tensors))
-        tensors[layer.name] = runner.finish(spikes, tensors)
-        counts[layer.name] = spikes.sum(dim=(0, 2, 3, 4)).numpy()
-        if record:
+        currents = runner.currents(tensors)
+        if layer.fires:
+            spikes, potentials = runner.fire(currents)
+            tensors[layer.name] = runner.finish(spikes, tensors)
+            counts[layer.name] = spikes.sum(dim=(0, 2, 3, 4)).numpy()
+        else:
+            tensors[layer.name] = runner.stream(currents, tensors)
+        if record and layer.fires:
             all_spikes[layer.name] = spikes.numpy()
             all_potentials[layer.name] = potentials.to(torch.int64).numpy()
-        else:
+        if not record:
             tensors = {name: x for name, x in tensors.items() if last_use.get(name, -1) > i}
     return Execution(
         sums=runners[-1].read_out(tensors).numpy(),
         spike_counts=counts,
         spikes=all_spikes,
         potentials=all_potentials,
-        tensors={name: x.to(torch.uint8).numpy() for name, x in tensors.items()} if record else {},
+        tensors={name: _recorded(x) for name, x in tensors.items()} if record else {},
     )
+
+
+def _recorded(x: Tensor) -> np.ndarray:
+    """Spikes, sums and pixels are reals while the network runs, membrane streams integers."""
+    return x.to(torch.uint8 if x.is_floating_point() else torch.int64).numpy()
 
 
 def _reads(layer: Layer) -> tuple[str, ...]:

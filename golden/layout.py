@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from spikeloom.golden.network import IMAGE, Neuron
 
@@ -38,12 +38,15 @@ def sites(
     hidden: int,
     classes: int,
     framed: bool = False,
+    residual: Literal["sew", "ms"] = "sew",
 ) -> list[Site]:
     """Layers of a Spikformer in execution order.
 
     stem: channels of each convolution of the embedding, the last is the model's width. pools: which of them
     pool. hidden: channels of the MLP. framed: the image comes with a frame one pixel wide, which is the first
-    convolution's padding. Source: official Spikformer; the tokens keep their 2-D map.
+    convolution's padding. residual: "sew" adds spikes to spikes, "ms" currents to currents, which neurons of
+    their own then turn into spikes. Source: official Spikformer, for "ms" Spikingformer; the tokens keep their
+    2-D map.
     """
     if len(stem) != len(pools) or not stem:
         raise ValueError(f"the stem has {len(stem)} stages, but {len(pools)} pooling flags")
@@ -68,13 +71,21 @@ def sites(
         width_in = out
         if pool:
             size = [(n + 1) // 2 for n in size]
-    x = add("rpe", "sps", (x,), (dim, dim), kernel=3, padding=1, residual=x)
+    fires = residual == "sew"
+
+    def spikes(name: str, group: str, x: str) -> str:
+        """The tensor that a dot product reads: the residual sum itself, or what its neurons fire."""
+        return x if fires else add(name, group, (x,), (dim, dim), kind="neurons")
+
+    x = add("rpe", "sps", (x,), (dim, dim), kernel=3, padding=1, fires=fires, residual=x if fires else None)
     for i in range(depth):
         block = f"block.{i}"
-        qkv = tuple(add(f"{block}.{part}", "qkv", (x,), (dim, dim)) for part in "qkv")
+        a = spikes(f"{block}.attn_in", "qkv", x)
+        qkv = tuple(add(f"{block}.{part}", "qkv", (a,), (dim, dim)) for part in "qkv")
         a = add(f"{block}.attn", "attn", qkv, (dim, dim), kind="attention", heads=heads)
-        x = add(f"{block}.proj", "attn", (a,), (dim, dim), residual=x)
-        a = add(f"{block}.fc1", "mlp", (x,), (dim, hidden))
-        x = add(f"{block}.fc2", "mlp", (a,), (hidden, dim), residual=x)
-    add("head", "head", (x,), (dim, classes), kind="readout")
+        x = add(f"{block}.proj", "attn", (a,), (dim, dim), fires=fires, residual=x)
+        a = spikes(f"{block}.mlp_in", "mlp", x)
+        a = add(f"{block}.fc1", "mlp", (a,), (dim, hidden))
+        x = add(f"{block}.fc2", "mlp", (a,), (hidden, dim), fires=fires, residual=x)
+    add("head", "head", (spikes("head_in", "head", x),), (dim, classes), kind="readout")
     return found

@@ -19,6 +19,16 @@ Outside a tensor a convolution reads zeros. Where zero is not what the image is 
 normalised in training, and the padding is the mean), the image comes with a frame one pixel wide of
 `Network.padding_pixel`, and the layers that read it have no padding.
 
+**Membrane shortcuts.** A layer that does not fire (`Layer.fires`) is a branch: its tensor is not spikes but a
+membrane stream, signed integers with one scale a channel, at all ``T`` steps of the network::
+
+    y[t]    = (acc[t] << shift) + bias + residual[t]    residual: another stream, or nothing where it begins
+
+``acc`` has the unit of the branch's weights, bias and stream the finest unit of the stream's branches;
+``shift`` is the exponent of two between them, so that nothing is rounded. A stream is read by layers of kind
+"neurons" alone, without weights: ``acc[t] = x[t]``, threshold in units of the stream. So the residual is added
+before the neurons, and every dot product sees spikes. For now golden alone computes it: the compiler refuses.
+
 Attention layers have ``acc[t] = Q[t] (K[t]^T V[t])`` per head, no weights. The readout has one real-valued
 potential a class: ``sum over t, p, c of W[o, c] x[t, p, c] + bias[o]``, and no spikes.
 """
@@ -42,8 +52,11 @@ VERSION = 1
 IMAGE = "image"
 PIXEL_BITS = 8
 GROUPS = ("sps", "qkv", "attn", "mlp", "head")
+TENSORS = ("weight", "bias", "threshold", "scale", "shift")  # of a layer
 
-Kind = Literal["accumulate", "attention", "readout"]
+MOST_SHIFT = 7  # of a branch
+
+Kind = Literal["accumulate", "attention", "neurons", "readout"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +78,7 @@ class Layer:
     """One layer: geometry, neuron, time steps and integer tensors.
 
     name: unique; also the name of the tensor that the layer makes.
-    kind: "accumulate" (convolution; linear layers are 1x1), "attention" or "readout".
+    kind: "accumulate" (convolution; linear layers are 1x1), "attention", "neurons" or "readout".
     group: of the mask loss: "sps", "qkv", "attn", "mlp" or "head".
     inputs: tensor names; one, or (q, k, v) for attention.
     steps: ``T_l``, 0 to ``Network.steps``; the readout runs the steps of its input.
@@ -73,9 +86,10 @@ class Layer:
     kernel, stride, padding: of the square convolution.
     heads: of attention, else 1.
     pool: 3x3 max-pooling of stride 2 and padding 1 of the spikes.
-    residual: name of the tensor added to the spikes, or None.
-    weight: int8 (O, I, kernel, kernel), None for attention. bias, threshold: int64 (O,); the readout's
-    threshold is zeros and unused.
+    residual: name of the tensor added to the spikes, or to the membrane stream, or None.
+    fires: makes spikes; a branch of a membrane shortcut does not. shift: of a branch, int64 (O,), 0..7; else None.
+    weight: int8 (O, I, kernel, kernel), None for attention and neurons. bias, threshold: int64 (O,); the
+    threshold of readouts and branches is zeros and unused.
     weight_bits: 4 or 8. scale: float64 (O,): real value of one integer unit of ``acc``.
     """
 
@@ -94,12 +108,14 @@ class Layer:
     heads: int = 1
     pool: bool = False
     residual: str | None = None
+    fires: bool = True
     neuron: Neuron = Neuron()
     weight_bits: int = 8
     weight: np.ndarray | None = None
     bias: np.ndarray
     threshold: np.ndarray
     scale: np.ndarray
+    shift: np.ndarray | None = None
 
     @property
     def direct(self) -> bool:
@@ -132,8 +148,8 @@ class Layer:
     def check(self) -> None:
         """Raise ValueError with the layer's name at the first rule that does not hold."""
         where = f"layer {self.name!r}"
-        if self.kind not in ("accumulate", "attention", "readout"):
-            raise ValueError(f"{where}: kind must be accumulate, attention or readout, not {self.kind!r}")
+        if self.kind not in ("accumulate", "attention", "neurons", "readout"):
+            raise ValueError(f"{where}: kind must be accumulate, attention, neurons or readout, not {self.kind!r}")
         if self.group not in GROUPS:
             raise ValueError(f"{where}: group must be one of {', '.join(GROUPS)}, not {self.group!r}")
         wanted = 3 if self.kind == "attention" else 1
@@ -141,9 +157,9 @@ class Layer:
             raise ValueError(f"{where}: {self.kind} takes {wanted} input(s), not {len(self.inputs)}")
         if self.weight_bits not in (4, 8):
             raise ValueError(f"{where}: weight_bits must be 4 or 8, not {self.weight_bits!r}")
-        if self.kind == "attention":
+        if self.kind in ("attention", "neurons"):
             if self.weight is not None:
-                raise ValueError(f"{where}: attention has no weights")
+                raise ValueError(f"{where}: {self.kind} {'has' if self.kind == 'attention' else 'have'} no weights")
             if self.channels_in != self.channels_out or self.channels_in % self.heads:
                 raise ValueError(
                     f"{where}: {self.channels_in} channels cannot be split over {self.heads} heads"
@@ -158,6 +174,7 @@ class Layer:
                 raise ValueError(
                     f"{where}: weights must be in {low}..{high}, not {self.weight.min()}..{self.weight.max()}"
                 )
+        self._check_branch(where)
         for key in ("bias", "threshold", "scale"):
             if getattr(self, key).shape != (self.channels_out,):
                 raise ValueError(
@@ -170,20 +187,51 @@ class Layer:
         if self.kind == "readout" and (self.kernel != 1 or self.pool or self.residual):
             raise ValueError(f"{where}: a readout has kernel 1, no pooling and no residual")
 
+    def _check_branch(self, where: str) -> None:
+        """The rules of membrane shortcuts."""
+        if self.kind == "neurons" and (self.kernel != 1 or self.stride != 1 or self.padding or self.residual):
+            raise ValueError(f"{where}: neurons have kernel 1, stride 1, no padding and no residual")
+        if self.fires:
+            if self.shift is not None:
+                raise ValueError(f"{where}: only a branch that does not fire has shifts")
+            return
+        if self.kind != "accumulate" or self.pool or self.direct:
+            raise ValueError(f"{where}: only an accumulate layer of spikes, without pooling, can be a branch")
+        if self.shift is None or self.shift.shape != (self.channels_out,):
+            got = None if self.shift is None else self.shift.shape
+            raise ValueError(f"{where}: shift must have shape ({self.channels_out},), not {got}")
+        if not np.issubdtype(self.shift.dtype, np.integer):
+            raise ValueError(f"{where}: shift must hold integers, not {self.shift.dtype}")
+        if self.shift.min() < 0 or self.shift.max() > MOST_SHIFT:
+            low, high = self.shift.min(), self.shift.max()
+            raise ValueError(f"{where}: shifts must be in 0..{MOST_SHIFT}, not {low}..{high}")
+
+    def branch_bounds(self, maximum: int) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest ``(acc << shift) + bias`` of each channel of a branch, for inputs of 0..maximum."""
+        assert self.weight is not None and self.shift is not None
+        rows = self.weight.reshape(self.channels_out, -1).astype(np.int64) * maximum
+        low, high = np.minimum(rows, 0).sum(1), np.maximum(rows, 0).sum(1)
+        return (low << self.shift) + self.bias, (high << self.shift) + self.bias
+
 
 @dataclass(frozen=True, kw_only=True)
 class TensorInfo:
-    """Shape of a tensor: ``steps`` stored steps of (channels, height, width), values 0..maximum."""
+    """Shape of a tensor: ``steps`` stored steps of (channels, height, width), values minimum..maximum.
+
+    membrane: a stream of signed integers; otherwise small unsigned ones, whose minimum is 0.
+    """
 
     steps: int
     channels: int
     height: int
     width: int
     maximum: int
+    minimum: int = 0
+    membrane: bool = False
 
     @property
     def planes(self) -> int:
-        """Bit-planes that hold 0..maximum."""
+        """Bit-planes that hold 0..maximum of a tensor that is no stream."""
         return self.maximum.bit_length()
 
 
@@ -220,8 +268,8 @@ class Network:
 
     @property
     def spiking(self) -> tuple[Layer, ...]:
-        """The layers that fire: all but the readout. L of the paper's equation 3."""
-        return tuple(layer for layer in self.layers if layer.kind != "readout")
+        """The layers that fire: all but the readout and branches. L of the paper's equation 3."""
+        return tuple(layer for layer in self.layers if layer.kind != "readout" and layer.fires)
 
     @property
     def t_avg(self) -> float:
@@ -278,11 +326,20 @@ class Network:
                     )
                 if source == IMAGE and layer.kind != "accumulate":
                     raise ValueError(f"{where}: only a convolution can read the image")
+                if info.membrane and layer.kind != "neurons":
+                    raise ValueError(f"{where}: input {source!r} is a membrane stream, which neurons alone can read")
+                if layer.kind == "neurons" and not info.membrane:
+                    raise ValueError(f"{where}: neurons read a membrane stream, and {source!r} is none")
+            if not layer.fires:
+                known[layer.name] = self._stream(layer, known)
+                continue
             steps, maximum = layer.steps, 1
             if layer.residual is not None:
                 if layer.residual not in known or layer.residual == IMAGE:
                     raise ValueError(f"{where}: unknown residual {layer.residual!r}")
                 other = known[layer.residual]
+                if other.membrane:
+                    raise ValueError(f"{where}: residual {layer.residual!r} is a membrane stream, not spikes")
                 shape = (layer.channels_out, layer.height_out, layer.width_out)
                 if layer.pool or (other.channels, other.height, other.width) != shape:
                     raise ValueError(
@@ -298,6 +355,29 @@ class Network:
                 maximum=maximum,
             )
         return known
+
+    def _stream(self, layer: Layer, known: dict[str, TensorInfo]) -> TensorInfo:
+        """The membrane stream that a branch makes."""
+        where = f"layer {layer.name!r}"
+        if layer.steps != self.steps:
+            raise ValueError(f"{where}: a membrane stream has all {self.steps} steps, not {layer.steps}")
+        lows, highs = layer.branch_bounds(known[layer.inputs[0]].maximum)
+        low, high = int(lows.min()), int(highs.max())
+        shape = (layer.channels_out, layer.height_out, layer.width_out)
+        if layer.residual is not None:
+            other = known.get(layer.residual)
+            if other is None or not other.membrane or (other.channels, other.height, other.width) != shape:
+                raise ValueError(f"{where}: residual {layer.residual!r} is no membrane stream of shape {shape}")
+            low, high = low + other.minimum, high + other.maximum
+        return TensorInfo(
+            steps=self.steps,
+            channels=shape[0],
+            height=shape[1],
+            width=shape[2],
+            maximum=high,
+            minimum=low,
+            membrane=True,
+        )
 
     def check(self) -> None:
         """Raise ValueError at the first rule that does not hold."""
@@ -343,7 +423,7 @@ class Network:
                 k: v for k, v in asdict(layer).items() if not isinstance(v, np.ndarray) and v is not None
             }
             graph.append(entry)
-            for key in ("weight", "bias", "threshold", "scale"):
+            for key in TENSORS:
                 value = getattr(layer, key)
                 if value is not None:
                     tensors[f"{layer.name}.{key}"] = np.ascontiguousarray(value)
@@ -383,7 +463,7 @@ class Network:
                 entry["inputs"] = tuple(entry["inputs"])
                 entry["neuron"] = Neuron(**entry["neuron"])
                 arrays: dict[str, Any] = {
-                    k: tensors.get(f"{entry['name']}.{k}") for k in ("weight", "bias", "threshold", "scale")
+                    k: tensors.get(f"{entry['name']}.{k}") for k in TENSORS
                 }
                 missing = [k for k in ("bias", "threshold", "scale") if arrays[k] is None]
                 if missing:

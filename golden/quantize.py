@@ -12,6 +12,9 @@ floating-point model with the quantised weights spike by spike. "free" scales ar
 an integer threshold n: closer to the trained weights at 4 bits, and still without a rounded threshold, but
 floating point cannot hold them exactly, so the integer network is the reference.
 
+Membrane shortcuts: a branch's weights have power-of-two scales, the stream the finest of each channel's
+branches. A branch whose scale would need a larger shift than the network has takes a coarser one.
+
 The pixel scale 1/256 belongs to the first layer's scale. All classes of the readout share one. Where the
 model normalises its pixels, ``(p / 255 - mean) / std``, the first layer's weights take ``256 / (255 std)`` of
 their channel and its bias the rest; zero padding is then the pixel ``255 mean``, of which the network holds
@@ -30,11 +33,12 @@ from torch import Tensor, nn
 
 from spikeloom.golden.execute import execute
 from spikeloom.golden.layout import NEURONS, Site, sites
-from spikeloom.golden.network import IMAGE, Layer, Network
+from spikeloom.golden.network import IMAGE, MOST_SHIFT, Layer, Network
 from spikeloom.golden.spikformer import (
     ATTENTION_SCALE,
     PIXEL_SCALE,
     PIXEL_TOP,
+    Branch,
     Spikformer,
     SpikformerConfig,
     Stage,
@@ -69,7 +73,7 @@ class LayerReport:
     accuracy_lost: float | None
 
 
-def fold(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+def fold(stage: Branch) -> tuple[np.ndarray, np.ndarray]:
     """Weights (O, I, k, k) and bias (O,) of a layer with its batch norm, float64.
 
     Those of the first layer apply to ``pixel * PIXEL_SCALE``, whatever the normalisation of the pixels.
@@ -116,15 +120,20 @@ def quantize(
     config = model.config
     if scales not in ("power-of-two", "free"):
         raise ValueError(f"scales must be power-of-two or free, not {scales!r}")
-    stages = {stage.name: stage for stage in model.stages()}
+    stages = {stage.name: stage for stage in model.layers()}
     steps = model.time_steps()
     bits = _bits(weight_bits, [*stages, "head"])
+    units = _branch_units(model, bits)
     layers = []
     for site in _sites(config):
-        if site.name == "head":
+        stage = stages.get(site.name)
+        if stage is None:
             layers.append(_readout(model, site, bits["head"]))
+        elif isinstance(stage, Stage):
+            fields = {"steps": steps[site.name], "weight_bits": bits[site.name]}
+            layers.append(_layer(stage, site, config, scales, stream=units.get("stream"), **fields))
         else:
-            layers.append(_layer(stages[site.name], site, config, bits[site.name], scales, steps[site.name]))
+            layers.append(_branch(stage, site, config, bits[site.name], units[site.name], units["stream"]))
     options = {"weight_bits": bits, "scales": scales}
     frame = 2 if config.mean is not None else 0
     network = Network(
@@ -159,7 +168,7 @@ def report(
     """
     proven = widths(network)
     whole = _accuracy(FoldedSpikformer(model), images, labels)
-    stages = {stage.name: stage for stage in model.stages()}
+    stages = {stage.name: stage for stage in model.layers()}
     rows = []
     for layer in network.layers:
         row = LayerReport(
@@ -241,18 +250,17 @@ class FoldedSpikformer(Spikformer):
             if network is not None and only in (None, "sps.0"):
                 self.padding_pixel = network.padding_pixel
         gain = GAIN[model.config.neuron]
-        originals = {stage.name: stage for stage in model.stages()}
-        for stage in self.stages():
+        originals = {stage.name: stage for stage in model.layers()}
+        for stage in self.layers():
             layer = None if network is None or only not in (None, stage.name) else network.layer(stage.name)
-            if layer is not None and stage.projection is None:
+            if layer is not None and isinstance(stage, Stage):
                 self._set_threshold(stage, layer, gain)
             if stage.projection is None:
                 continue
             weight, bias = fold(originals[stage.name])
             if layer is not None and layer.weight is not None:
                 weight = layer.weight * weight_scale(layer)[:, None, None, None]
-                bias = layer.bias * layer.scale
-                self._set_threshold(stage, layer, gain)
+                bias = layer.bias * layer.scale / (1 if layer.shift is None else 2.0**layer.shift)
             stage.projection.weight.data = torch.from_numpy(weight).reshape(stage.projection.weight.shape)
             assert stage.norm_name is not None
             setattr(stage.owner, stage.norm_name, _ChannelBias(torch.from_numpy(bias)))
@@ -318,6 +326,7 @@ def _sites(config: SpikformerConfig) -> list[Site]:
         height=config.height,
         width=config.width,
         framed=config.mean is not None,
+        residual=config.residual,
         stem=config.stem,
         pools=config.pools,
         depth=config.depth,
@@ -327,18 +336,63 @@ def _sites(config: SpikformerConfig) -> list[Site]:
     )
 
 
-def _layer(
-    stage: Stage, site: Site, config: SpikformerConfig, bits: int, scales: Scales, steps: int
+def _branch_units(model: Spikformer, bits: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """The scale of each branch's channels by its name, and under "stream" theirs; empty without branches."""
+    found = {}
+    for branch in model.layers():
+        if not isinstance(branch, Stage):
+            weight, _ = fold(branch)
+            limit = GAIN[model.config.neuron] * model.config.threshold
+            found[branch.name] = _best_scale(
+                branch.name, weight, bits[branch.name], limit, limit * 2.0**-16, "power-of-two"
+            )
+    if not found:
+        return {}
+    finest, coarsest = (pick(list(found.values())) for pick in (np.minimum.reduce, np.maximum.reduce))
+    stream = np.maximum(finest, coarsest / 2.0**MOST_SHIFT)
+    return {name: np.maximum(unit, stream) for name, unit in found.items()} | {"stream": stream}
+
+
+def _branch(
+    branch: Branch, site: Site, config: SpikformerConfig, bits: int, unit: np.ndarray, stream: np.ndarray
 ) -> Layer:
-    gain, v_th = GAIN[config.neuron], stage.neurons.threshold
+    weight, bias = fold(branch)
+    return Layer(
+        **site.fields,
+        steps=config.steps,
+        neuron=NEURONS[config.neuron],
+        weight_bits=bits,
+        weight=_round(weight, unit, bits),
+        bias=np.rint(bias / stream).astype(np.int64),
+        threshold=np.zeros(len(bias), np.int64),
+        scale=unit,
+        shift=np.rint(np.log2(unit / stream)).astype(np.int64),
+    )
+
+
+def _layer(
+    stage: Stage,
+    site: Site,
+    config: SpikformerConfig,
+    scales: Scales,
+    *,
+    steps: int,
+    weight_bits: int,
+    stream: np.ndarray | None,
+) -> Layer:
+    """A layer that fires. stream: scale of the membrane stream, which layers of kind "neurons" read."""
+    bits, gain, v_th = weight_bits, GAIN[config.neuron], stage.neurons.threshold
     fields = dict(site.fields, steps=steps, neuron=NEURONS[config.neuron], weight_bits=bits)
     channels = site.fields["channels_out"]
     if stage.projection is None:
+        scale = np.full(channels, ATTENTION_SCALE)
+        if stream is not None and site.fields["kind"] == "neurons":
+            scale = stream
         return Layer(
             **fields,
             bias=np.zeros(channels, np.int64),
-            threshold=_integer_threshold(site.name, np.full(channels, gain * v_th / ATTENTION_SCALE)),
-            scale=np.full(channels, ATTENTION_SCALE),
+            threshold=_integer_threshold(site.name, gain * v_th / scale),
+            scale=scale,
         )
     weight, bias = fold(stage)
     pixel = PIXEL_SCALE if site.fields["inputs"][0] == IMAGE else 1.0

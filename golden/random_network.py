@@ -39,6 +39,7 @@ def random_network(
     time_steps: Literal["random", "full"] | Mapping[str, int] = "random",
     classes: int = 10,
     rate: float = 0.25,
+    residual: Literal["sew", "ms"] = "sew",
 ) -> Network:
     """A Spikformer with random integer weights; equal arguments give equal networks.
 
@@ -46,6 +47,7 @@ def random_network(
     them pool, only the last when None. hidden: channels of the MLP, twice the width when None. time_steps:
     "random" draws each ``T_l`` from 0..steps (0 once in eight), "full" gives all of them, a mapping sets
     the named ones. rate: share of neurons that the thresholds are chosen for to fire on `random_images`.
+    residual: of spikes, or membrane shortcuts.
     """
     rng = np.random.default_rng(seed)
     kind = NEURONS[neuron] if isinstance(neuron, str) else neuron
@@ -60,6 +62,7 @@ def random_network(
         heads=heads,
         hidden=2 * stem[-1] if hidden is None else hidden,
         classes=classes,
+        residual=residual,
     )
     if time_steps == "random":
         drawn = {site.name: int(rng.integers(1, steps + 1)) * int(rng.random() > 1 / 8) for site in found}
@@ -71,15 +74,22 @@ def random_network(
     tensors: dict[str, torch.Tensor] = {}
     top = (1 << weight_bits - 1) - 1
     for site in found[:-1]:
+        fires = site.fields.get("fires", True)
         layer = _random_layer(
-            site, rng, steps=drawn.get(site.name, steps), neuron=kind, weight_bits=weight_bits
+            site, rng, steps=drawn.get(site.name, steps) if fires else steps, neuron=kind, weight_bits=weight_bits
         )
         # A network so far, with a stand-in readout, so that the executor's own code can calibrate the layer.
-        probe = Network(layers=(*layers, layer, _stand_in(layer, classes)), **header)
+        last = _stand_in(layer if fires else layers[0], classes)
+        probe = Network(layers=(*layers, layer, last), **header)
         if not tensors:
             images = random_images(probe, 32, seed=seed)
             tensors[IMAGE] = torch.from_numpy(images).to(torch.float32)[None]
-        currents = LayerRunner(probe, layer).currents(tensors).to(torch.int64)
+        runner = LayerRunner(probe, layer)
+        if not fires:
+            layers.append(layer)
+            tensors[layer.name] = runner.stream(runner.currents(tensors), tensors)
+            continue
+        currents = runner.currents(tensors).to(torch.int64)
         layer = _calibrated(layer, currents, rate, rng)
         layers.append(layer)
         runner = LayerRunner(Network(layers=(*layers, _stand_in(layer, classes)), **header), layer)
@@ -101,13 +111,15 @@ def _random_layer(
     out = site.fields["channels_out"]
     fields = dict(site.fields, steps=steps, neuron=neuron, weight_bits=weight_bits)
     spread = 1
-    if fields.get("kind") != "attention":
+    if fields.get("kind") not in ("attention", "neurons"):
         size = fields.get("kernel", 1)
         shape = (out, fields["channels_in"], size, size)
         weight = np.clip(np.rint(rng.normal(0.1 * top, 0.4 * top, shape)), -top - 1, top)
         fields["weight"] = weight.astype(np.int8)
         spread = top * (80 if fields["inputs"][0] == IMAGE else 1)
     bias = rng.integers(-spread // 2, spread // 2 + 1, out)
+    if not fields.get("fires", True):
+        fields["shift"] = rng.integers(0, 4, out)
     return Layer(**fields, bias=bias, threshold=np.zeros(out, np.int64), scale=np.ones(out))
 
 

@@ -5,6 +5,11 @@ of its state dicts, of CIFAR or of ImageNet (`SpikformerConfig.dialect`), withou
 creates and never uses. Departures, all by default only: pixels are scaled by 1/256 and not normalised, so
 that zero padding is exact and every scale is a power of two; linear layers have no bias (batch norm follows).
 `official` has neither departure.
+
+`SpikformerConfig.residual` "ms" is the membrane shortcut of Spikingformer (Zhou et al., arXiv 2304.11954): the
+embedding ends and each branch ends with its batch norm, the currents are added, and neurons of their own turn
+the sum into spikes before the next dot product. As in the Spike-driven Transformer (Yao et al., NeurIPS 2023), and
+not in Spikingformer, neurons also stand before the head, which else would multiply reals.
 """
 
 from __future__ import annotations
@@ -39,6 +44,7 @@ class SpikformerConfig:
     steps: ``T_max``. pools: which of the four embedding stages max-pool their spikes (3x3, stride 2).
     neuron: "spikingjelly" (tau 2, input decay, hard reset, >=) or "dts" (leak 1/2, soft reset, >).
     threshold, attention_threshold: of all neurons and of those behind the attention.
+    residual: "sew" adds spikes to spikes, small integers; "ms" currents to currents, see the module.
     dialect: how the linear layers are stored: "cifar", nn.Linear called ``*_linear``; "imagenet", convolutions
     of size 1 called ``*_conv``. bias: linear layers have biases, as in the official code (of "imagenet", all
     but q, k and v). mean, std: of the channels; where given, the model sees ``(pixel / 255 - mean) / std``
@@ -59,6 +65,7 @@ class SpikformerConfig:
     neuron: Literal["spikingjelly", "dts"] = "spikingjelly"
     threshold: float = 1.0
     attention_threshold: float = 0.5
+    residual: Literal["sew", "ms"] = "sew"
     dialect: Dialect = "cifar"
     bias: bool = False
     mean: Reals | None = None
@@ -81,6 +88,8 @@ class SpikformerConfig:
             raise ValueError(f"pools must have {STAGES} flags, not {len(self.pools)}")
         if self.neuron not in ("spikingjelly", "dts"):
             raise ValueError(f"neuron must be spikingjelly or dts, not {self.neuron!r}")
+        if self.residual not in ("sew", "ms"):
+            raise ValueError(f"residual must be sew or ms, not {self.residual!r}")
         if self.dialect not in ("cifar", "imagenet"):
             raise ValueError(f"dialect must be cifar or imagenet, not {self.dialect!r}")
         self._check_normalisation()
@@ -113,6 +122,15 @@ class SpikformerConfig:
     def stem(self) -> tuple[int, int, int, int]:
         """Channels of the four embedding stages."""
         return (self.dim // 8, self.dim // 4, self.dim // 2, self.dim)
+
+    @property
+    def token_map(self) -> tuple[int, int]:
+        """Rows and columns of tokens."""
+        height, width = self.height, self.width
+        for pool in self.pools:
+            if pool:
+                height, width = (height + 1) // 2, (width + 1) // 2
+        return height, width
 
     @property
     def hidden(self) -> int:
@@ -178,18 +196,18 @@ class SpikingLayer(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A spiking layer by its name in the `Network`, with the modules that make it.
+class Branch:
+    """A layer that adds to a membrane stream, by its name in the `Network`, with the modules that make it.
 
-    projection, norm: None for attention. normalisation: mean and std of the pixels that it reads, if any.
+    projection, norm: None for attention and for neurons of a stream. normalisation: mean and std of the pixels
+    that it reads, if any.
     """
 
     name: str
     group: str
     owner: nn.Module
-    projection_name: str | None
-    norm_name: str | None
-    neurons: SpikingLayer
+    projection_name: str | None = None
+    norm_name: str | None = None
     normalisation: tuple[Reals, Reals] | None = None
 
     @property
@@ -199,6 +217,13 @@ class Stage:
     @property
     def norm(self) -> nn.Module | None:
         return getattr(self.owner, self.norm_name) if self.norm_name else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Branch):
+    """A spiking layer: its currents go to neurons."""
+
+    neurons: SpikingLayer
 
 
 def _convolved(owner: nn.Module, part: str, suffix: str, x: Tensor) -> Tensor:
@@ -223,10 +248,10 @@ class PatchEmbed(nn.Module):
             before = after
         self.rpe_conv = nn.Conv2d(before, before, 3, padding=1, bias=False)
         self.rpe_bn = nn.BatchNorm2d(before)
-        self.rpe_lif = SpikingLayer(config)
+        self.rpe_lif = SpikingLayer(config) if config.residual == "sew" else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scaled images (B, C, H, W) to token maps (T, B, dim, h, w)."""
+        """Scaled images (B, C, H, W) to token maps (T, B, dim, h, w) of sums of spikes, or of currents."""
         # The image is the same at every step: convolve it once.
         x = _convolved(self, "proj", "", images).expand(self.steps, -1, -1, -1, -1)
         for i, pool in enumerate(self.pools):
@@ -237,46 +262,58 @@ class PatchEmbed(nn.Module):
             if pool:
                 x = F.max_pool2d(x.flatten(0, 1), 3, 2, 1).unflatten(0, x.shape[:2])
         position = _convolved(self, "rpe", "", x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        return x + self.rpe_lif(position)  # type: ignore[no-any-return]
+        return position if self.rpe_lif is None else x + self.rpe_lif(position)
 
-    def stages(self) -> Iterator[Stage]:
+    def stages(self) -> Iterator[Branch]:
         yield replace(_stage("sps.0", "sps", self, "proj", "", "conv"), normalisation=self.normalisation)
         for i in range(1, STAGES):
             yield _stage(f"sps.{i}", "sps", self, "proj", str(i), "conv")
         yield _stage("rpe", "sps", self, "rpe", "", "conv")
 
 
-def _stage(name: str, group: str, owner: nn.Module, part: str, suffix: str, kind: str) -> Stage:
-    return Stage(
-        name=name,
-        group=group,
-        owner=owner,
-        projection_name=f"{part}_{kind}{suffix}",
-        norm_name=f"{part}_bn{suffix}",
-        neurons=getattr(owner, f"{part}_lif{suffix}"),
-    )
+def _stage(name: str, group: str, owner: nn.Module, part: str, suffix: str, kind: str) -> Branch:
+    """The stage of a projection, or its branch where it has no neurons."""
+    names: dict[str, Any] = dict(projection_name=f"{part}_{kind}{suffix}", norm_name=f"{part}_bn{suffix}")
+    neurons = getattr(owner, f"{part}_lif{suffix}")
+    if neurons is None:
+        return Branch(name=name, group=group, owner=owner, **names)
+    return Stage(name=name, group=group, owner=owner, neurons=neurons, **names)
 
 
 class _TokenLayers(nn.Module):
-    """Linear layers over tokens, called by the first part of their names, with batch norm and neurons."""
+    """Linear layers over tokens, called by the first part of their names, with batch norm and neurons.
+
+    The neurons of a membrane shortcut stand at the entrance, and the last layer has none.
+    """
 
     def __init__(self, config: SpikformerConfig) -> None:
         super().__init__()
         self.kind = "linear" if config.dialect == "cifar" else "conv"
+        self.in_lif = None if config.residual == "sew" else SpikingLayer(config)
 
-    def add(self, part: str, before: int, after: int, config: SpikformerConfig) -> None:
+    def add(self, part: str, before: int, after: int, config: SpikformerConfig, *, last: bool = False) -> None:
         self.add_module(f"{part}_{self.kind}", _linear(part, before, after, config))
         self.add_module(f"{part}_bn", nn.BatchNorm1d(after))
-        self.add_module(f"{part}_lif", SpikingLayer(config))
+        fires = not (last and config.residual == "ms")
+        self.add_module(f"{part}_lif", SpikingLayer(config) if fires else None)
+
+    def enter(self, x: Tensor) -> Tensor:
+        """What the first layer reads."""
+        return x if self.in_lif is None else self.in_lif(x)
+
+    def entrance(self, name: str, group: str) -> Iterator[Stage]:
+        if self.in_lif is not None:
+            yield Stage(name=name, group=group, owner=self, neurons=self.in_lif)
 
     def spikes(self, part: str, x: Tensor) -> Tensor:
-        """(T, B, C, N) to (T, B, C', N)."""
+        """(T, B, C, N) to (T, B, C', N); currents where the layer has no neurons."""
         linear: Projection = getattr(self, f"{part}_{self.kind}")
         y = linear.weight.flatten(1) @ x.flatten(0, 1)  # (T B, C', N)
         if linear.bias is not None:
             y = y + linear.bias[:, None]
-        y = getattr(self, f"{part}_bn")(y)
-        return getattr(self, f"{part}_lif")(y.unflatten(0, x.shape[:2]))  # type: ignore[no-any-return]
+        y = getattr(self, f"{part}_bn")(y).unflatten(0, x.shape[:2])
+        neurons = getattr(self, f"{part}_lif")
+        return y if neurons is None else neurons(y)
 
 
 def _linear(part: str, before: int, after: int, config: SpikformerConfig) -> Projection:
@@ -295,11 +332,12 @@ class Attention(_TokenLayers):
         super().__init__(config)
         self.heads = config.heads
         for part in ("q", "k", "v", "proj"):
-            self.add(part, config.dim, config.dim, config)
+            self.add(part, config.dim, config.dim, config, last=part == "proj")
         self.attn_lif = SpikingLayer(config, threshold=config.attention_threshold)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, N) to spikes of the same shape."""
+        """(T, B, C, N) to spikes, or currents, of the same shape."""
+        x = self.enter(x)
         q, k, v = (
             self.spikes(part, x).unflatten(2, (self.heads, -1)) for part in "qkv"
         )  # (T, B, heads, d, N)
@@ -307,17 +345,11 @@ class Attention(_TokenLayers):
         mixed = kv.transpose(-1, -2) @ q * ATTENTION_SCALE  # (T, B, heads, d, N)
         return self.spikes("proj", self.attn_lif(mixed.flatten(2, 3)))
 
-    def stages(self, block: str) -> Iterator[Stage]:
+    def stages(self, block: str) -> Iterator[Branch]:
+        yield from self.entrance(f"{block}.attn_in", "qkv")
         for part in "qkv":
             yield _stage(f"{block}.{part}", "qkv", self, part, "", self.kind)
-        yield Stage(
-            name=f"{block}.attn",
-            group="attn",
-            owner=self,
-            projection_name=None,
-            norm_name=None,
-            neurons=self.attn_lif,
-        )
+        yield Stage(name=f"{block}.attn", group="attn", owner=self, neurons=self.attn_lif)
         yield _stage(f"{block}.proj", "attn", self, "proj", "", self.kind)
 
 
@@ -327,19 +359,20 @@ class MLP(_TokenLayers):
     def __init__(self, config: SpikformerConfig) -> None:
         super().__init__(config)
         self.add("fc1", config.dim, config.hidden, config)
-        self.add("fc2", config.hidden, config.dim, config)
+        self.add("fc2", config.hidden, config.dim, config, last=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, B, C, N) to spikes of the same shape."""
-        return self.spikes("fc2", self.spikes("fc1", x))
+        """(T, B, C, N) to spikes, or currents, of the same shape."""
+        return self.spikes("fc2", self.spikes("fc1", self.enter(x)))
 
-    def stages(self, block: str) -> Iterator[Stage]:
+    def stages(self, block: str) -> Iterator[Branch]:
+        yield from self.entrance(f"{block}.mlp_in", "mlp")
         for part in ("fc1", "fc2"):
             yield _stage(f"{block}.{part}", "mlp", self, part, "", self.kind)
 
 
 class Block(nn.Module):
-    """Attention and MLP, each added to its input: small integers, not spikes."""
+    """Attention and MLP, each added to its input: small integers or currents, not spikes."""
 
     def __init__(self, config: SpikformerConfig) -> None:
         super().__init__()
@@ -359,6 +392,7 @@ class Spikformer(nn.Module):
         self.config = config
         self.patch_embed = PatchEmbed(config)
         self.block = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.head_lif = None if config.residual == "sew" else SpikingLayer(config)
         self.head = nn.Linear(config.dim, config.classes)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -366,6 +400,8 @@ class Spikformer(nn.Module):
         x = x.flatten(3)  # (T, B, C, N)
         for block in self.block:
             x = block(x)
+        if self.head_lif is not None:
+            x = self.head_lif(x)
         return self.head(x.mean(dim=(0, 3)))  # type: ignore[no-any-return]
 
     def scaled(self, images: Tensor) -> Tensor:
@@ -376,13 +412,19 @@ class Spikformer(nn.Module):
         mean, std = (x.new_tensor(value).view(-1, 1, 1) for value in (self.config.mean, self.config.std))
         return (x / PIXEL_TOP - mean) / std
 
-    def stages(self) -> list[Stage]:
-        """The spiking layers in execution order, by their names in the integer network."""
+    def layers(self) -> list[Branch]:
+        """All layers but the head in execution order, by their names in the integer network."""
         found = list(self.patch_embed.stages())
         for i, block in enumerate(self.block):
             assert isinstance(block, Block)
             found += [*block.attn.stages(f"block.{i}"), *block.mlp.stages(f"block.{i}")]
+        if self.head_lif is not None:
+            found.append(Stage(name="head_in", group="head", owner=self, neurons=self.head_lif))
         return found
+
+    def stages(self) -> list[Stage]:
+        """The spiking layers of `layers`."""
+        return [x for x in self.layers() if isinstance(x, Stage)]
 
     def time_steps(self) -> dict[str, int]:
         """``T_l`` of each spiking layer. ValueError with the layer's name where a mask is no prefix."""
@@ -418,8 +460,7 @@ def record_spikes(model: Spikformer, images: Tensor) -> tuple[Tensor, dict[str, 
     finally:
         for handle in handles:
             handle.remove()
-    height, width = found["rpe"].shape[3:]
     for name, x in found.items():
         if x.dim() == 4:  # tokens
-            found[name] = x.unflatten(3, (height, width))
+            found[name] = x.unflatten(3, model.config.token_map)
     return scores, found

@@ -8,6 +8,8 @@ weights, times the maximum. The same holds when bit-planes are processed from th
 the partial sum is doubled in between: after plane b it holds the weights times ``x >> b``, and
 ``2 (x >> b + 1) <= x >> b <= maximum``.
 
+Neurons that read a membrane stream have it for an accumulator; its range is the sum of those of its branches.
+
 Membrane: interval arithmetic over the ``T_l`` steps, channel by channel.
 """
 
@@ -53,7 +55,7 @@ def membrane_bounds(network: Network) -> dict[str, Bounds]:
 
     Covers the operands (``acc``, bias and threshold), ``U``, the sums of two of ``U``, ``acc`` and bias,
     ``H``, ``R``, ``R + 1`` of a leak that rounds up. Readout: the sum over its steps and positions, with
-    and without bias.
+    and without bias. Branch: ``acc << shift``, with and without bias, and the stream.
     """
     tensors = network.tensors()
     found = {}
@@ -64,6 +66,11 @@ def membrane_bounds(network: Network) -> dict[str, Bounds]:
             sums = layer.positions * tensors[layer.inputs[0]].steps
             low, high = low * sums, high * sums
             ranges = [(low, high), (bias, bias), (low + bias, high + bias)]
+        elif layer.shift is not None:
+            info = tensors[layer.name]
+            shifted = low << layer.shift, high << layer.shift
+            stream = np.array(info.minimum), np.array(info.maximum)
+            ranges = [shifted, (bias, bias), (shifted[0] + bias, shifted[1] + bias), stream]
         else:
             ranges = _membrane_ranges(layer, tensors, low, high, bias) if layer.steps else []
         found[layer.name] = (
@@ -94,6 +101,9 @@ def _accumulator(layer: Layer, tensors: dict[str, TensorInfo]) -> tuple[np.ndarr
     zeros = np.zeros(layer.channels_out, np.int64)
     if not _active_steps(layer, tensors):
         return zeros, zeros
+    if layer.kind == "neurons":
+        info = tensors[layer.inputs[0]]
+        return zeros + min(info.minimum, 0), zeros + max(info.maximum, 0)
     if layer.weight is None:
         largest = layer.height_in * layer.width_in * (layer.channels_in // layer.heads)
         return zeros, zeros + largest

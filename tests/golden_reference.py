@@ -53,6 +53,21 @@ def neuron_step(layer, o, u, acc):
     return h, int(s), r
 
 
+def stream(layer, source, tensors, steps):
+    """What a branch adds to the membrane stream, and what was there."""
+    found = {}
+    for t in range(steps):
+        for o in range(layer.channels_out):
+            for y in range(layer.height_conv):
+                for x in range(layer.width_conv):
+                    acc = sum(accumulate(layer, source, t, o, y, x))
+                    value = acc * 2 ** int(layer.shift[o]) + int(layer.bias[o])
+                    if layer.residual is not None:
+                        value += tensors[layer.residual][t, o, y, x]
+                    found[t, o, y, x] = value
+    return found
+
+
 def run(network, image):
     """Class sums, and by layer name spikes, potentials and tensors of one image (C, H, W)."""
     tensors = {
@@ -67,6 +82,9 @@ def run(network, image):
     all_spikes, all_potentials = {}, {}
     for layer in network.layers[:-1]:
         sources = [tensors[name] for name in layer.inputs]
+        if not layer.fires:
+            tensors[layer.name], steps[layer.name] = stream(layer, sources[0], tensors, network.steps), network.steps
+            continue
         spikes, potentials = {}, {}
         for o in range(layer.channels_out):
             for y in range(layer.height_conv):
@@ -75,6 +93,8 @@ def run(network, image):
                     for t in range(layer.steps):
                         if layer.kind == "attention":
                             acc = attend(layer, *sources, t, o, y, x)
+                        elif layer.kind == "neurons":
+                            acc = at(sources[0], t, o, y, x)
                         else:
                             acc = sum(accumulate(layer, sources[0], t, o, y, x))
                         key = (t, o, y, x)

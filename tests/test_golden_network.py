@@ -170,7 +170,7 @@ def test_file_with_other_fields(network, tmp_path, tamper):
 
 def test_kind_is_checked(network):
     assert_refused(
-        network, "rpe", "layer 'rpe': kind must be accumulate, attention or readout, not 'x'", kind="x"
+        network, "rpe", "layer 'rpe': kind must be accumulate, attention, neurons or readout, not 'x'", kind="x"
     )
 
 
