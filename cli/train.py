@@ -5,18 +5,33 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spikeloom.cli.console import bars, emit, pairs, percent, table
 from spikeloom.cli.options import AsJson, Output
 
-EXAMPLE = "Example: spikeloom train --seed 1 --epochs 40 -o build/mine/checkpoint.safetensors"
+if TYPE_CHECKING:
+    from spikeloom.golden.run_config import RunConfig
+    from spikeloom.golden.spikformer import Spikformer
+    from spikeloom.golden.train import Progress, TrainingReport
+
+EXAMPLE = "Example: spikeloom train examples/fashion.yaml --set train.epochs=3 --data ~/data"
 
 
 def train(
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="A run's configuration. Default: the digits model.")
+    ] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Wins over the file; may be repeated.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the data set's files. Default: SPIKELOOM_DATA.")
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of going on.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Of everything random. Default: 0.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Peak of the schedule.")] = None,
@@ -32,32 +47,87 @@ def train(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a Spikformer with dynamic time steps on the digits; minutes on a CPU."""
+    """Train a Spikformer: as a configuration file says, or the digits model with dynamic time steps.
+
+    A run with a file goes on where it was stopped. The options from --seed to --fixed are for the digits model
+    without a file; `torchrun --nproc-per-node N -m spikeloom.cli.main train CONFIG.yaml` takes N processes.
+    """
+    shape = {"dim": dim, "depth": depth, "heads": heads, "steps": time_steps, "neuron": neuron}
+    recipe = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    recipe["mask_weight"] = mask_weight
+    if config is None:
+        if change or data is not None or restart:
+            raise typer.BadParameter("--set, --data and --restart need a configuration file")
+        _train_digits(_given(shape), _given(recipe), fixed, output, as_json)
+        return
+    misplaced = [*_given(shape), *_given(recipe), *(["fixed"] if fixed else [])]
+    if misplaced:
+        name = {"steps": "time-steps"}.get(misplaced[0], misplaced[0].replace("_", "-"))
+        raise typer.BadParameter(f"--{name} is for the digits model; with a file, use --set KEY=VALUE")
+    _train_run(config, change or [], data, restart, output, as_json)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _train_digits(
+    shape: dict[str, Any], options: dict[str, Any], fixed: bool, output: Path | None, as_json: bool
+) -> None:
     from dataclasses import replace
 
-    from spikeloom.golden import checkpoints
     from spikeloom.golden import train as golden
 
-    changes = {"dim": dim, "depth": depth, "heads": heads, "steps": time_steps, "neuron": neuron}
-    given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
-    if time_steps is not None and golden.DIGITS.initial_steps is not None:
-        given["initial_steps"] = min(golden.DIGITS.initial_steps, time_steps)
-    if neuron == "spikingjelly":
-        given["attention_threshold"] = 0.5
-    config = replace(golden.DIGITS, dynamic=not fixed, **given)
-    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    chosen: dict[str, Any] = {k: v for k, v in (options | {"mask_weight": mask_weight}).items() if v is not None}
-    recipe = golden.Recipe(seed=seed, **chosen)
-    path = output or Path("build/digits/checkpoint.safetensors")
-
+    if "steps" in shape and golden.DIGITS.initial_steps is not None:
+        shape["initial_steps"] = min(golden.DIGITS.initial_steps, shape["steps"])
+    if shape.get("neuron") == "spikingjelly":
+        shape["attention_threshold"] = 0.5
+    config = replace(golden.DIGITS, dynamic=not fixed, **shape)
+    recipe = golden.Recipe(**options)
     with bars() as shown:
         advance = shown.bar("training", recipe.epochs)
 
-        def progress(state: golden.Progress) -> None:
-            now = f"accuracy {percent(state.accuracy)}  T_avg {state.t_avg:.2f}  loss {state.loss:.3f}"
-            advance(state.epoch, state.epochs, state=now)
+        def progress(state: Progress) -> None:
+            advance(state.epoch, state.epochs, state=_line(state))
 
         model, report = golden.train(config, recipe, progress=progress)
+    _finish(model, report, recipe.run(config), output or Path("build/digits/checkpoint.safetensors"), as_json)
+
+
+def _train_run(
+    file: Path, changes: list[str], data: Path | None, restart: bool, output: Path | None, as_json: bool
+) -> None:
+    from dataclasses import replace
+
+    from spikeloom.golden import run_config
+    from spikeloom.golden import train as golden
+    from spikeloom.golden.parallel import is_main
+
+    run = run_config.load(file, changes)
+    if data is not None:
+        run = replace(run, data=replace(run.data, folder=str(data)))
+    path = output or Path("build") / run.name / "checkpoint.safetensors"
+    if not is_main():
+        golden.train_run(run, path.parent, restart=restart)
+        return
+    with bars() as shown:
+        advance = shown.bar(run.name)
+
+        def progress(state: Progress) -> None:
+            advance(state=f"epoch {state.epoch} of {state.epochs}  {_line(state)}")
+
+        model, report = golden.train_run(run, path.parent, restart=restart, progress=progress, stepped=advance)
+    _finish(model, report, run, path, as_json)
+
+
+def _line(state: Progress) -> str:
+    return f"accuracy {percent(state.accuracy)}  T_avg {state.t_avg:.2f}  loss {state.loss:.3f}"
+
+
+def _finish(model: Spikformer, report: TrainingReport, run: RunConfig, path: Path, as_json: bool) -> None:
+    """Write the checkpoint and say what came out."""
+    from spikeloom.golden import checkpoints
+
     about = report.as_dict()
     checkpoints.save(path, model, command=shlex.join(["spikeloom", *sys.argv[1:]]), **about)
     record = {
@@ -65,11 +135,11 @@ def train(
         "accuracy_float": report.accuracy,
         "accuracy_train": report.train_accuracy,
         "t_avg": report.t_avg,
-        "t_max": config.steps,
+        "t_max": run.model.steps,
         "t_per_layer": report.t_per_layer,
         "parameters": report.parameters,
-        "epochs": recipe.epochs,
-        "seed": recipe.seed,
+        "epochs": run.train.epochs,
+        "seed": run.train.seed,
         "seconds": report.seconds,
     }
     summary = pairs(
@@ -78,7 +148,7 @@ def train(
             ("checkpoint", str(path)),
             ("held-out accuracy", percent(report.accuracy)),
             ("training accuracy", percent(report.train_accuracy)),
-            ("T_avg of T_max", f"{report.t_avg:.2f} of {config.steps}"),
+            ("T_avg of T_max", f"{report.t_avg:.2f} of {run.model.steps}"),
             ("parameters", report.parameters),
             ("seconds", report.seconds),
         ],

@@ -66,7 +66,9 @@ class Samples(NamedTuple):
         return self.images.shape[1:]
 
     def batch(self, chosen: np.ndarray) -> np.ndarray:
-        """The images with the given numbers, uint8 (n, C, H, W)."""
+        """The images with the given numbers, uint8 (n, C, H, W); a view where the numbers follow each other."""
+        if len(chosen) and (np.diff(chosen) == 1).all():
+            return self.images[chosen[0] : chosen[-1] + 1]
         return self.images[chosen]
 
 

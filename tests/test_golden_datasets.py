@@ -298,6 +298,7 @@ def test_numbers_spread_over_a_data_set():
 
 @pytest.mark.skipif(PUBLISHED is None, reason="SPIKELOOM_DATA names no folder")
 def test_published_fashion_has_its_published_statistics():
+    pytest.importorskip("PIL.Image")
     train, test = datasets.load("fashion", "train", PUBLISHED), datasets.load("fashion", "test", PUBLISHED)
     assert train.images.shape == (60000, 1, 28, 28) and test.images.shape == (10000, 1, 28, 28)
     assert set(np.bincount(train.labels)) == {6000} and set(np.bincount(test.labels)) == {1000}
