@@ -230,7 +230,7 @@ def test_build_reports_timing_in_its_exit_code(capsys, monkeypatch):
         )  # fmt: skip
 
     monkeypatch.setattr(gen, "build", pretend)
-    record = as_json(capsys, "build", "tiny.safetensors", *CORE, code=1)
+    record = as_json(capsys, "build", "tiny.safetensors", "--clock", "50", *CORE, code=1)
     assert record["fmax_mhz"] == 40.0 and record["clock_mhz"] == 50.0 and record["timing_met"] is False
     record = as_json(capsys, "build", "tiny.safetensors", "--seed", "2", *CORE)
     assert record["timing_met"] and record["luts"] == 5 and record["board"] == "ulx3s-85f"
