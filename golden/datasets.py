@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 NAMES = ("digits",)  # those that come with the package
 KNOWN = (*NAMES, "fashion", "cifar10", "cifar100", "folder")
@@ -106,15 +107,14 @@ class ImageFolder:
             return np.stack(list(pool.map(self._read, (self.files[i] for i in chosen))))
 
     def _read(self, file: Path) -> np.ndarray:
-        image = _pillow()
         try:
-            with image.open(file) as opened:
+            with Image.open(file) as opened:
                 picture = opened.convert("RGB")
         except (OSError, SyntaxError) as error:
             raise ValueError(f"{file} is no image that can be read: {error}") from None
         scale = self.size / 0.875 / min(picture.size)
         wide, high = (max(self.size, round(side * scale)) for side in picture.size)
-        picture = picture.resize((wide, high), image.Resampling.BICUBIC)
+        picture = picture.resize((wide, high), Image.Resampling.BICUBIC)
         left, top = (wide - self.size) // 2, (high - self.size) // 2
         picture = picture.crop((left, top, left + self.size, top + self.size))
         return np.asarray(picture).transpose(2, 0, 1)
@@ -313,7 +313,7 @@ def _mosaics(name: str, root: Path, split: str) -> Samples | None:
 def _tiles(sheet: Path, size: int) -> np.ndarray:
     """uint8 (n, C, size, size) of a sheet, row by row."""
     try:
-        with _pillow().open(sheet) as opened:
+        with Image.open(sheet) as opened:
             pixels = np.asarray(opened)
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{sheet} is no image that can be read: {error}") from None
@@ -323,14 +323,6 @@ def _tiles(sheet: Path, size: int) -> np.ndarray:
         raise ValueError(f"{sheet}: {pixels.shape[:2]} pixels are no multiple of {size}")
     tiles = pixels.reshape(rows, size, columns, size, channels)
     return tiles.transpose(0, 2, 4, 1, 3).reshape(-1, channels, size, size)
-
-
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise ValueError("images in files need Pillow: pip install pillow") from None
-    return Image
 
 
 def spread_out(count: int, limit: int) -> np.ndarray:

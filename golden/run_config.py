@@ -14,6 +14,8 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import yaml
+
 from spikeloom.golden import datasets
 from spikeloom.golden.augment import Augmentation
 from spikeloom.golden.spikformer import SpikformerConfig
@@ -144,7 +146,7 @@ def from_mapping(given: Mapping[str, Any]) -> RunConfig:
 
 def to_yaml(config: RunConfig) -> str:
     """The whole configuration, with the defaults, as a file that `load` reads."""
-    text: str = _yaml().safe_dump(_plain(config.as_dict()), sort_keys=False)
+    text: str = yaml.safe_dump(_plain(config.as_dict()), sort_keys=False)
     return text
 
 
@@ -169,17 +171,7 @@ def check_data(config: RunConfig, train: datasets.Images, test: datasets.Images)
         raise ValueError(f"{config.data.name} has more than {config.model.classes} classes")
 
 
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError:
-        raise ValueError("configuration files need PyYAML: pip install pyyaml") from None
-    return yaml
-
-
 def _parsed(text: str, where: str) -> Any:
-    yaml = _yaml()
-
     class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
         """Refuses what SafeLoader overlooks: a key that comes twice."""
 

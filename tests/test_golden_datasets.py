@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from spikeloom.cli.main import run
@@ -137,12 +138,11 @@ def test_python_version_of_cifar_is_refused_and_never_opened(tmp_path):
 
 
 def write_mosaics(folder, parts=1):
-    image = pytest.importorskip("PIL.Image")
     tiles = RNG.integers(0, 256, (parts, 2, 3, 32, 32, 3), dtype=np.uint8)  # (sheet, rows, columns, H, W, RGB)
     for i, sheet in enumerate(tiles):
         rows = [np.concatenate(list(row), axis=1) for row in sheet]
         name = "cifar10_test.webp" if parts == 1 else f"cifar10_test_{i}.webp"
-        image.fromarray(np.concatenate(rows)).save(folder / name, lossless=True)
+        Image.fromarray(np.concatenate(rows)).save(folder / name, lossless=True)
     labels = RNG.integers(0, 10, 6 * parts, dtype=np.uint8)
     np.savez(folder / "labels.npz", cifar10_test=labels)
     return tiles.reshape(-1, 32, 32, 3), labels
@@ -157,9 +157,8 @@ def test_mosaics_are_cut_row_by_row(tmp_path, parts):
 
 
 def test_grey_mosaic(tmp_path):
-    image = pytest.importorskip("PIL.Image")
     sheet = RNG.integers(0, 256, (28, 84), dtype=np.uint8)
-    image.fromarray(sheet).save(tmp_path / "fashion_train.webp", lossless=True)
+    Image.fromarray(sheet).save(tmp_path / "fashion_train.webp", lossless=True)
     np.savez(tmp_path / "labels.npz", fashion_train=np.array([3, 1, 2], dtype=np.uint8))
     found = datasets.load("fashion", "train", tmp_path)
     assert np.array_equal(found.images[1, 0], sheet[:, 28:56]) and found.images.shape == (3, 1, 28, 28)
@@ -183,8 +182,7 @@ def test_mosaics_that_do_not_fit(tmp_path):
 
 
 def test_mosaic_of_another_tile_size(tmp_path):
-    image = pytest.importorskip("PIL.Image")
-    image.new("RGB", (40, 32)).save(tmp_path / "cifar10_test.webp", lossless=True)
+    Image.new("RGB", (40, 32)).save(tmp_path / "cifar10_test.webp", lossless=True)
     np.savez(tmp_path / "labels.npz", cifar10_test=np.zeros(1, np.uint8))
     with pytest.raises(ValueError, match=r"\(32, 40\) pixels are no multiple of 32"):
         datasets.load("cifar10", "test", tmp_path)
@@ -193,7 +191,6 @@ def test_mosaic_of_another_tile_size(tmp_path):
 @pytest.fixture
 def pictures(tmp_path):
     """Two classes; the wide picture is red to the left, green in the middle, blue to the right."""
-    image = pytest.importorskip("PIL.Image")
     wide = np.zeros((40, 120, 3), dtype=np.uint8)
     for i in range(3):
         wide[:, 40 * i : 40 * i + 40, i] = 255
@@ -201,7 +198,7 @@ def pictures(tmp_path):
         for name, count in (("cat", 1), ("ant", 2)):
             (tmp_path / split / name).mkdir(parents=True)
             for i in range(count):
-                image.fromarray(wide).save(tmp_path / split / name / f"{i}.png")
+                Image.fromarray(wide).save(tmp_path / split / name / f"{i}.png")
     (tmp_path / "train" / "ant" / "notes.txt").write_text("no image")
     return tmp_path
 
@@ -298,7 +295,6 @@ def test_numbers_spread_over_a_data_set():
 
 @pytest.mark.skipif(PUBLISHED is None, reason="SPIKELOOM_DATA names no folder")
 def test_published_fashion_has_its_published_statistics():
-    pytest.importorskip("PIL.Image")
     train, test = datasets.load("fashion", "train", PUBLISHED), datasets.load("fashion", "test", PUBLISHED)
     assert train.images.shape == (60000, 1, 28, 28) and test.images.shape == (10000, 1, 28, 28)
     assert set(np.bincount(train.labels)) == {6000} and set(np.bincount(test.labels)) == {1000}

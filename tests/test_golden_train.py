@@ -298,7 +298,6 @@ def torchrun(folder, *options):
 
 
 def test_two_processes_train_one_model(tmp_path):
-    pytest.importorskip("yaml")
     (tmp_path / "two.yaml").write_text(TWO)
     done = torchrun(tmp_path)
     assert done.returncode == 0, done.stderr
@@ -334,7 +333,6 @@ def test_processes_share_each_batch(monkeypatch):
 
 
 def test_train_command_with_a_file(tmp_path, capsys, monkeypatch):
-    pytest.importorskip("yaml")
     monkeypatch.chdir(tmp_path)
     Path("two.yaml").write_text(TWO)
     line = ["train", "two.yaml", "--set", "train.epochs=1", "--set", "name=mine"]
@@ -358,7 +356,6 @@ def test_train_command_with_a_file(tmp_path, capsys, monkeypatch):
     ],
 )
 def test_train_command_mistakes(line, expected, tmp_path, capsys, monkeypatch):
-    pytest.importorskip("yaml")
     monkeypatch.chdir(tmp_path)
     assert command(line) == 2
     assert expected in capsys.readouterr().err

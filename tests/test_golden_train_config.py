@@ -11,7 +11,6 @@ from spikeloom.golden.run_config import DataConfig, MaskConfig, RunConfig, Train
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.train import DIGITS, Recipe
 
-yaml = pytest.importorskip("yaml")
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
@@ -106,12 +105,6 @@ def test_mistakes_name_the_key(load, text, overrides, expected):
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file: .*gone.yaml"):
         run_config.load(tmp_path / "gone.yaml")
-
-
-def test_without_pyyaml(load, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "yaml", None)
-    with pytest.raises(ValueError, match="configuration files need PyYAML: pip install pyyaml"):
-        load("")
 
 
 def test_written_and_read_again(load):
