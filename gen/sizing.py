@@ -94,8 +94,17 @@ def check_fits(network: Network, config: CoreConfig) -> None:
 
 def check_supported(network: Network, lanes: int) -> None:
     """CompileError where the core has no way to compute a layer at all."""
+    if network.coding != "planes":
+        raise CompileError(f"unary spikes come later: for now the core reads bit-planes, not coding={network.coding!r}")
     for layer in network.layers:
         where = f"layer {layer.name!r}"
+        if layer.depthwise:
+            raise CompileError(f"{where}: depthwise convolutions come later; golden and `spikeloom energy` have them")
+        if layer.spiking and layer.neuron.levels > 1:
+            raise CompileError(
+                f"{where}: integer spikes come later: for now a neuron of the core fires 0 or 1, not "
+                f"0..{layer.neuron.levels}; train a Spikformer"
+            )
         if not layer.fires:
             raise CompileError(
                 f"{where}: membrane shortcuts come later: for now the core adds spikes to spikes; "
@@ -103,6 +112,10 @@ def check_supported(network: Network, lanes: int) -> None:
             )
         if layer.kind == "attention":
             per_head = layer.channels_in // layer.heads
+            if layer.channels_out != layer.channels_in:
+                raise CompileError(
+                    f"{where}: v must have as many channels as q and k ({layer.channels_in}), not {layer.channels_out}"
+                )
             if per_head & (per_head - 1):
                 raise CompileError(f"{where}: channels of a head must be a power of two, not {per_head}")
             if layer.channels_in > lanes and layer.channels_in % lanes:

@@ -57,6 +57,8 @@ def counts(
     for layer in network.layers:
         if not layer.fires:
             raise ValueError(f"layer {layer.name!r}: the core has no membrane shortcuts yet, so nothing to count")
+        if layer.depthwise or (layer.spiking and layer.neuron.levels > 1):
+            raise ValueError(f"layer {layer.name!r}: the core has no such layers yet, so nothing to count")
     for name, value in (("lanes", lanes), ("columns", columns), ("neuron_lanes", neuron_lanes)):
         if value < 1:
             raise ValueError(f"{name} must be positive, not {value!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spikeloom.golden.network import IMAGE, Layer, Network
-from spikeloom.golden.neurons import lif
+from spikeloom.golden.neurons import fire_integers, lif
 from spikeloom.golden.threads import torch_threads
 from spikeloom.golden.widths import accumulator_bounds, membrane_bounds
 
@@ -23,9 +23,9 @@ class Execution:
     """What a network did with B images.
 
     sums: int64 (B, classes), the readout's potentials. spike_counts: a layer's spikes of each image, int64
-    (B,), before pooling. The rest is filled when `execute` records, by layer name: spikes (bool) and
-    potentials ``H`` (int64), both (T_l, B, C, H, W) before pooling and residual; tensors: uint8 (T, B, C,
-    H, W) after them, the image among them, and int64 membrane streams.
+    (B,), before pooling, an integer spike n counted as n. The rest is filled when `execute` records, by layer
+    name: spikes (bool, integer ones uint8) and potentials ``H`` (int64), both (T_l, B, C, H, W) before pooling
+    and residual; tensors: uint8 (T, B, C, H, W) after them, the image among them, and int64 membrane streams.
     """
 
     sums: np.ndarray
@@ -61,10 +61,15 @@ class LayerRunner:
 
     The products run in float32 where the proven bound of every partial sum is below 2^24, in float64 above:
     both are exact, and much faster than integer convolutions.
+
+    unrolled: take integers apart into passes of 1-bit planes as the hardware does, each pass a product of its own.
     """
 
-    def __init__(self, network: Network, layer: Layer) -> None:
+    def __init__(self, network: Network, layer: Layer, *, unrolled: bool = False) -> None:
         self.layer = layer
+        self.coding = network.coding if unrolled else None
+        info = network.tensors()
+        self.maxima = [info[name].maximum for name in layer.inputs]
         low, high = accumulator_bounds(network)[layer.name]
         self.real = torch.float32 if max(-low, high) < 1 << 24 else torch.float64
         low, high = membrane_bounds(network)[layer.name]
@@ -83,10 +88,11 @@ class LayerRunner:
         if layer.direct:
             once = self._convolve(sources[0])
             return once.expand(layer.steps, *once.shape[1:])
-        steps = min(layer.steps, *(len(x) for x in sources))
+        steps = min([layer.steps, *(len(x) for x in sources)])
         sources = [x[:steps] for x in sources]
         if layer.kind == "neurons":
-            return sources[0].to(self.integer)
+            stream = sources[0].to(self.integer)
+            return stream.sum((-2, -1), keepdim=True, dtype=self.integer) if layer.whole_map else stream
         return self._attend(*sources) if layer.kind == "attention" else self._convolve(sources[0])
 
     def _convolve(self, x: Tensor) -> Tensor:
@@ -97,18 +103,41 @@ class LayerRunner:
                 (0, batch, layer.channels_out, layer.height_conv, layer.width_conv), dtype=self.integer
             )
         x = x.flatten(0, 1).to(self.real)  # (T B, C, H, W)
-        y = F.conv2d(x, self.weight, stride=layer.stride, padding=layer.padding)
+        groups = layer.channels_in if layer.depthwise else 1
+        y = _sum_of(
+            F.conv2d(part, self.weight, stride=layer.stride, padding=layer.padding, groups=groups) * factor
+            for part, factor in self._passes(x, self.maxima[0])
+        )
         return y.to(self.integer).unflatten(0, (steps, batch))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        shape = q.shape
-        # (T, B, heads, d, N)
+        shape = v.shape
         q, k, v = (x.to(self.real).flatten(3).unflatten(2, (self.layer.heads, -1)) for x in (q, k, v))
-        kv = k @ v.transpose(-1, -2)  # (T, B, heads, d of k, d of v)
-        return (kv.transpose(-1, -2) @ q).to(self.integer).reshape(shape)
+        # (T, B, heads, d, N)
+        kv = _sum_of(  # (T, B, heads, d of k, d of v)
+            a @ b.transpose(-1, -2) * (factor * other)
+            for a, factor in self._passes(k, self.maxima[1])
+            for b, other in self._passes(v, self.maxima[2])
+        )
+        mixed = _sum_of(kv.transpose(-1, -2) @ part * factor for part, factor in self._passes(q, self.maxima[0]))
+        return mixed.to(self.integer).reshape(shape)
+
+    def _passes(self, x: Tensor, maximum: int) -> Iterator[tuple[Tensor, int]]:
+        """What the products see of a tensor of 0..maximum, with the factor of each pass."""
+        if self.coding == "planes":
+            whole = x.to(torch.int32)
+            for plane in range(maximum.bit_length()):
+                yield (whole >> plane & 1).to(x.dtype), 1 << plane
+        elif self.coding == "unary":
+            for level in range(1, maximum + 1):
+                yield (x >= level).to(x.dtype), 1
+        else:
+            yield x, 1
 
     def fire(self, currents: Tensor) -> tuple[Tensor, Tensor]:
-        """Spikes (bool) and potentials ``H``, (T_l, B, C, H, W)."""
+        """Spikes (bool, integer ones uint8) and potentials ``H``, (T_l, B, C, H, W)."""
+        if self.layer.neuron.levels > 1:
+            return fire_integers(currents, bias=self.bias, threshold=self.threshold, steps=self.layer.steps)
         return lif(
             currents,
             bias=self.bias,
@@ -149,25 +178,35 @@ class LayerRunner:
         )
 
 
+def _sum_of(parts: Iterator[Tensor]) -> Tensor:
+    """The sum, at least one part."""
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total
+
+
 @torch.inference_mode()
 def execute(
     network: Network,
     images: np.ndarray,
     *,
     record: bool = False,
+    unrolled: bool = False,
     batch: int = BATCH,
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Execution:
     """Run the network on images, uint8 (B, C, H, W).
 
-    record: keep every layer's spikes, potentials and tensors. batch: images at a time, no influence on the
-    result. threads: of PyTorch; one is the fastest for small networks, and on a machine that is busy by far.
-    progress: called with the number of images done after each batch.
+    record: keep every layer's spikes, potentials and tensors. unrolled: take integers above 1 apart into the
+    1-bit passes of `Network.coding`, as the hardware does: slower, no influence on the result. batch: images at
+    a time, no influence on the result. threads: of PyTorch; one is the fastest for small networks, and on a
+    machine that is busy by far. progress: called with the number of images done after each batch.
     Raises TypeError or ValueError where the images are not the network's.
     """
     images = check_images(network, images)
-    runners = [LayerRunner(network, layer) for layer in network.layers]
+    runners = [LayerRunner(network, layer, unrolled=unrolled) for layer in network.layers]
     parts = []
     with torch_threads(threads):
         for start in range(0, max(len(images), 1), batch):

@@ -16,8 +16,8 @@ Semantics of a layer with ``T_l = steps`` (bit for bit what the hardware compute
             = S[t] + residual[t]                residual: another tensor of the same shape
 
 Outside a tensor a convolution reads zeros. Where zero is not what the image is padded with (its pixels are
-normalised in training, and the padding is the mean), the image comes with a frame one pixel wide of
-`Network.padding_pixel`, and the layers that read it have no padding.
+normalised in training, and the padding is the mean), the image comes with a frame of `Network.padding_pixel`,
+`Network.frame` pixels wide, and the layers that read it have no padding.
 
 **Membrane shortcuts.** A layer that does not fire (`Layer.fires`) is a branch: its tensor is not spikes but a
 membrane stream, signed integers with one scale a channel, at all ``T`` steps of the network::
@@ -27,7 +27,22 @@ membrane stream, signed integers with one scale a channel, at all ``T`` steps of
 ``acc`` has the unit of the branch's weights, bias and stream the finest unit of the stream's branches;
 ``shift`` is the exponent of two between them, so that nothing is rounded. A stream is read by layers of kind
 "neurons" alone, without weights: ``acc[t] = x[t]``, threshold in units of the stream. So the residual is added
-before the neurons, and every dot product sees spikes. For now golden alone computes it: the compiler refuses.
+before the neurons, and every dot product sees spikes. Where such neurons have `Layer.whole_map`, ``acc[t]`` is the
+sum of the stream over all positions, of which there is one left: the mean over the tokens, whose divisor is in the
+thresholds.
+
+**Integer spikes.** Neurons with D = `Neuron.levels` above 1 fire an integer, at the one step of their network, and
+keep no potential::
+
+    H = acc + bias
+    S = number of thresholds that H reaches (>=), of D ascending ones a channel: 0..D
+
+It is the sum of D binary spikes: of an IF neuron that is charged once and then fires and subtracts its threshold D
+times (Spike Firing Approximation, Proposition 1). `Network.coding` says how a dot product takes an integer n apart
+into passes of 1-bit planes, "planes" (its bits, each pass shifted) or "unary" (n spikes); the result is the same.
+
+Membrane shortcuts, integer spikes, depthwise convolutions and wide values of the attention are computed by golden
+alone for now: the compiler refuses them by name.
 
 Attention layers have ``acc[t] = Q[t] (K[t]^T V[t])`` per head, no weights. The readout has one real-valued
 potential a class: ``sum over t, p, c of W[o, c] x[t, p, c] + bias[o]``, and no spikes.
@@ -57,6 +72,7 @@ TENSORS = ("weight", "bias", "threshold", "scale", "shift")  # of a layer
 MOST_SHIFT = 7  # of a branch
 
 Kind = Literal["accumulate", "attention", "neurons", "readout"]
+Coding = Literal["planes", "unary"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +82,13 @@ class Neuron:
     hard: reset to zero (SpikingJelly's LIF) instead of subtracting the threshold (the DTS paper's).
     strict: fire at ``H > threshold`` instead of ``>=``; decides the rounding of the leak.
     leak: halve the potential after each step (tau = 2) instead of keeping it (IF).
+    levels: D, the largest integer that a spike can be; above 1 the other fields have no meaning.
     """
 
     hard: bool = True
     strict: bool = False
     leak: bool = True
+    levels: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,13 +101,14 @@ class Layer:
     inputs: tensor names; one, or (q, k, v) for attention.
     steps: ``T_l``, 0 to ``Network.steps``; the readout runs the steps of its input.
     channels_in, channels_out, height_in, width_in: counts; tokens keep their two-dimensional map.
-    kernel, stride, padding: of the square convolution.
-    heads: of attention, else 1.
+    kernel, stride, padding: of the square convolution. depthwise: each channel sees itself alone.
+    heads: of attention, else 1; its channels_in are those of q and k, its channels_out those of v.
+    whole_map: of kind "neurons": one position, the sum over all of them.
     pool: 3x3 max-pooling of stride 2 and padding 1 of the spikes.
     residual: name of the tensor added to the spikes, or to the membrane stream, or None.
     fires: makes spikes; a branch of a membrane shortcut does not. shift: of a branch, int64 (O,), 0..7; else None.
-    weight: int8 (O, I, kernel, kernel), None for attention and neurons. bias, threshold: int64 (O,); the
-    threshold of readouts and branches is zeros and unused.
+    weight: int8 (O, I, kernel, kernel), depthwise (O, 1, kernel, kernel); None for attention and neurons.
+    bias: int64 (O,). threshold: int64 (O,), of integer spikes (D, O); of readouts and branches zeros and unused.
     weight_bits: 4 or 8. scale: float64 (O,): real value of one integer unit of ``acc``.
     """
 
@@ -105,7 +124,9 @@ class Layer:
     kernel: int = 1
     stride: int = 1
     padding: int = 0
+    depthwise: bool = False
     heads: int = 1
+    whole_map: bool = False
     pool: bool = False
     residual: str | None = None
     fires: bool = True
@@ -123,14 +144,19 @@ class Layer:
         return self.inputs[0] == IMAGE
 
     @property
+    def spiking(self) -> bool:
+        """Whether the layer fires: all but the readout and branches."""
+        return self.kind != "readout" and self.fires
+
+    @property
     def height_conv(self) -> int:
         """Rows of neurons, before pooling."""
-        return (self.height_in + 2 * self.padding - self.kernel) // self.stride + 1
+        return 1 if self.whole_map else (self.height_in + 2 * self.padding - self.kernel) // self.stride + 1
 
     @property
     def width_conv(self) -> int:
         """Columns of neurons, before pooling."""
-        return (self.width_in + 2 * self.padding - self.kernel) // self.stride + 1
+        return 1 if self.whole_map else (self.width_in + 2 * self.padding - self.kernel) // self.stride + 1
 
     @property
     def height_out(self) -> int:
@@ -160,12 +186,11 @@ class Layer:
         if self.kind in ("attention", "neurons"):
             if self.weight is not None:
                 raise ValueError(f"{where}: {self.kind} {'has' if self.kind == 'attention' else 'have'} no weights")
-            if self.channels_in != self.channels_out or self.channels_in % self.heads:
-                raise ValueError(
-                    f"{where}: {self.channels_in} channels cannot be split over {self.heads} heads"
-                )
+            for channels in (self.channels_in, self.channels_out):
+                if channels % self.heads:
+                    raise ValueError(f"{where}: {channels} channels cannot be split over {self.heads} heads")
         else:
-            shape = (self.channels_out, self.channels_in, self.kernel, self.kernel)
+            shape = (self.channels_out, 1 if self.depthwise else self.channels_in, self.kernel, self.kernel)
             if self.weight is None or self.weight.shape != shape:
                 got = None if self.weight is None else self.weight.shape
                 raise ValueError(f"{where}: weight must have shape {shape}, not {got}")
@@ -175,17 +200,35 @@ class Layer:
                     f"{where}: weights must be in {low}..{high}, not {self.weight.min()}..{self.weight.max()}"
                 )
         self._check_branch(where)
-        for key in ("bias", "threshold", "scale"):
-            if getattr(self, key).shape != (self.channels_out,):
-                raise ValueError(
-                    f"{where}: {key} must have shape ({self.channels_out},), not {getattr(self, key).shape}"
-                )
+        self._check_channels(where)
+        shapes = {"bias": (self.channels_out,), "scale": (self.channels_out,), "threshold": (self.channels_out,)}
+        if self.neuron.levels > 1 and self.spiking:
+            shapes["threshold"] = (self.neuron.levels, self.channels_out)
+        for key, shape in shapes.items():
+            if getattr(self, key).shape != shape:
+                raise ValueError(f"{where}: {key} must have shape {shape}, not {getattr(self, key).shape}")
         for key in ("weight", "bias", "threshold"):
             value = getattr(self, key)
             if value is not None and not np.issubdtype(value.dtype, np.integer):
                 raise ValueError(f"{where}: {key} must hold integers, not {value.dtype}")
         if self.kind == "readout" and (self.kernel != 1 or self.pool or self.residual):
             raise ValueError(f"{where}: a readout has kernel 1, no pooling and no residual")
+
+    def _check_channels(self, where: str) -> None:
+        """The rules of depthwise convolutions, of sums over the whole map, and of integer spikes."""
+        if (self.depthwise or self.kind == "neurons") and self.channels_in != self.channels_out:
+            what = "a depthwise convolution has" if self.depthwise else "neurons have"
+            raise ValueError(
+                f"{where}: {what} as many channels out as in, not {self.channels_out} of {self.channels_in}"
+            )
+        if self.depthwise and self.kind != "accumulate":
+            raise ValueError(f"{where}: only an accumulate layer can be depthwise")
+        if self.whole_map and self.kind != "neurons":
+            raise ValueError(f"{where}: only neurons of a membrane stream can have the whole map for their input")
+        if self.neuron.levels < 1:
+            raise ValueError(f"{where}: levels must be positive, not {self.neuron.levels!r}")
+        if self.neuron.levels > 1 and self.spiking and (np.diff(self.threshold, axis=0) < 0).any():
+            raise ValueError(f"{where}: the thresholds of integer spikes must ascend")
 
     def _check_branch(self, where: str) -> None:
         """The rules of membrane shortcuts."""
@@ -195,8 +238,8 @@ class Layer:
             if self.shift is not None:
                 raise ValueError(f"{where}: only a branch that does not fire has shifts")
             return
-        if self.kind != "accumulate" or self.pool or self.direct:
-            raise ValueError(f"{where}: only an accumulate layer of spikes, without pooling, can be a branch")
+        if self.kind != "accumulate" or self.pool:
+            raise ValueError(f"{where}: only an accumulate layer without pooling can be a branch")
         if self.shift is None or self.shift.shape != (self.channels_out,):
             got = None if self.shift is None else self.shift.shape
             raise ValueError(f"{where}: shift must have shape ({self.channels_out},), not {got}")
@@ -218,7 +261,8 @@ class Layer:
 class TensorInfo:
     """Shape of a tensor: ``steps`` stored steps of (channels, height, width), values minimum..maximum.
 
-    membrane: a stream of signed integers; otherwise small unsigned ones, whose minimum is 0.
+    membrane: a stream of signed integers; otherwise small unsigned ones, whose minimum is 0. summed: a residual
+    was added to the spikes.
     """
 
     steps: int
@@ -228,6 +272,7 @@ class TensorInfo:
     maximum: int
     minimum: int = 0
     membrane: bool = False
+    summed: bool = False
 
     @property
     def planes(self) -> int:
@@ -242,7 +287,8 @@ class Network:
     steps: ``T_max``. channels, height, width: of the 8-bit image. layers: in execution order, the readout
     last. pixel_scale: real value of one pixel unit (provenance; it is folded into the first layer).
     padding_pixel: of each channel, 0..255, of the frame that is part of the image's height and width
-    (`framed` adds it); empty where there is no frame.
+    (`framed` adds it); empty where there is no frame. frame: its width in pixels.
+    coding: of values above 1 in dot products, see the module.
     provenance: free JSON: checkpoint hash, data set, accuracy, command.
     """
 
@@ -254,6 +300,8 @@ class Network:
     layers: tuple[Layer, ...]
     pixel_scale: float = 1 / 256
     padding_pixel: tuple[int, ...] = ()
+    frame: int = 1
+    coding: Coding = "planes"
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -269,7 +317,7 @@ class Network:
     @property
     def spiking(self) -> tuple[Layer, ...]:
         """The layers that fire: all but the readout and branches. L of the paper's equation 3."""
-        return tuple(layer for layer in self.layers if layer.kind != "readout" and layer.fires)
+        return tuple(layer for layer in self.layers if layer.spiking)
 
     @property
     def t_avg(self) -> float:
@@ -283,7 +331,7 @@ class Network:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of an image without its frame."""
-        frame = 2 if self.padding_pixel else 0
+        frame = 2 * self.frame if self.padding_pixel else 0
         return self.channels, self.height - frame, self.width - frame
 
     def framed(self, images: np.ndarray) -> np.ndarray:
@@ -292,7 +340,7 @@ class Network:
             return images
         pixel = np.array(self.padding_pixel, images.dtype)[:, None, None]
         found = np.tile(pixel, (len(images), 1, self.height, self.width))
-        found[:, :, 1:-1, 1:-1] = images
+        found[:, :, self.frame : -self.frame, self.frame : -self.frame] = images
         return found
 
     def tensors(self) -> dict[str, TensorInfo]:
@@ -310,17 +358,18 @@ class Network:
             where = f"layer {layer.name!r}"
             if layer.name in known:
                 raise ValueError(f"{where}: the name is taken")
-            for source in layer.inputs:
+            for i, source in enumerate(layer.inputs):
                 if source not in known:
                     raise ValueError(f"{where}: unknown input {source!r}")
                 info = known[source]
-                shape = (layer.channels_in, layer.height_in, layer.width_in)
+                channels = layer.channels_out if layer.kind == "attention" and i == 2 else layer.channels_in
+                shape = (channels, layer.height_in, layer.width_in)
                 if (info.channels, info.height, info.width) != shape:
                     raise ValueError(
                         f"{where}: input {source!r} has shape "
                         f"{(info.channels, info.height, info.width)}, not {shape}"
                     )
-                if layer.kind == "attention" and info.maximum != 1:
+                if layer.kind == "attention" and info.summed:
                     raise ValueError(
                         f"{where}: input {source!r} must be spikes, not sums up to {info.maximum}"
                     )
@@ -333,7 +382,9 @@ class Network:
             if not layer.fires:
                 known[layer.name] = self._stream(layer, known)
                 continue
-            steps, maximum = layer.steps, 1
+            steps, maximum = layer.steps, layer.neuron.levels
+            if maximum > 1 and self.steps != 1:
+                raise ValueError(f"{where}: integer spikes need a network of one step, not {self.steps}")
             if layer.residual is not None:
                 if layer.residual not in known or layer.residual == IMAGE:
                     raise ValueError(f"{where}: unknown residual {layer.residual!r}")
@@ -346,13 +397,14 @@ class Network:
                         f"{where}: residual {layer.residual!r} has shape "
                         f"{(other.channels, other.height, other.width)}, not {shape}, or the layer pools"
                     )
-                steps, maximum = max(steps, other.steps), 1 + other.maximum
+                steps, maximum = max(steps, other.steps), maximum + other.maximum
             known[layer.name] = TensorInfo(
                 steps=steps,
                 channels=layer.channels_out,
                 height=layer.height_out,
                 width=layer.width_out,
                 maximum=maximum,
+                summed=layer.residual is not None,
             )
         return known
 
@@ -385,16 +437,20 @@ class Network:
             raise ValueError("the last layer must be a readout")
         if any(layer.kind == "readout" for layer in self.layers[:-1]):
             raise ValueError("only the last layer can be a readout")
-        self._check_frame()
+        self._check_image()
         for layer in self.layers:
             layer.check()
             if not 0 <= layer.steps <= self.steps:
                 raise ValueError(f"layer {layer.name!r}: T_l must be in 0..{self.steps}, not {layer.steps!r}")
         self.tensors()
 
-    def _check_frame(self) -> None:
+    def _check_image(self) -> None:
+        if self.coding not in ("planes", "unary"):
+            raise ValueError(f"coding must be planes or unary, not {self.coding!r}")
         if not self.padding_pixel:
             return
+        if self.frame < 1:
+            raise ValueError(f"frame must be positive, not {self.frame!r}")
         if len(self.padding_pixel) != self.channels:
             raise ValueError(
                 f"padding_pixel must have {self.channels} numbers, one a channel, not {len(self.padding_pixel)}"
@@ -431,7 +487,8 @@ class Network:
             k: getattr(self, k) for k in ("name", "steps", "channels", "height", "width", "pixel_scale")
         }
         if self.padding_pixel:
-            header["padding_pixel"] = self.padding_pixel
+            header |= {"padding_pixel": self.padding_pixel, "frame": self.frame}
+        header["coding"] = self.coding
         header |= {"layers": graph, "provenance": self.provenance}
         metadata = {"format": FORMAT, "version": str(VERSION), "network": json.dumps(header)}
         with written_aside(path) as aside:

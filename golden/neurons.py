@@ -210,3 +210,24 @@ def lif(
         if neuron.leak:
             u = (u + 1 if neuron.strict else u) >> 1
     return spikes, potentials
+
+
+def fire_integers(currents: Tensor, *, bias: Tensor, threshold: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Integer spikes and potentials of a layer with D levels: exactly the formula of `spikeloom.golden.network`.
+
+    currents: integers (T, B, C, ...), T at most ``steps``, which is 0 or 1: where they are missing they are zero.
+    bias (C,), threshold (D, C): integers of the same type. Returns spikes, uint8, 0..D, and potentials ``H``,
+    both (steps, B, C, ...). Raises TypeError for a floating-point type, ValueError for another ``steps``.
+    """
+    if currents.is_floating_point() or bias.is_floating_point() or threshold.is_floating_point():
+        raise TypeError(f"fire_integers needs integers, not {currents.dtype}, {bias.dtype}, {threshold.dtype}")
+    if steps not in (0, 1):
+        raise ValueError(f"steps must be 0 or 1, not {steps!r}")
+    per_channel = (-1,) + (1,) * (currents.dim() - 3)  # against (B, C, ...)
+    potentials = currents.new_zeros((steps, *currents.shape[1:]))
+    potentials[: len(currents)] = currents[:steps]
+    potentials += bias.view(per_channel)
+    spikes = torch.zeros(potentials.shape, dtype=torch.uint8)
+    for level in threshold:
+        spikes += potentials >= level.view(per_channel)
+    return spikes, potentials

@@ -8,7 +8,8 @@ weights, times the maximum. The same holds when bit-planes are processed from th
 the partial sum is doubled in between: after plane b it holds the weights times ``x >> b``, and
 ``2 (x >> b + 1) <= x >> b <= maximum``.
 
-Neurons that read a membrane stream have it for an accumulator; its range is the sum of those of its branches.
+Neurons that read a membrane stream have it for an accumulator, or the sum of it over all positions; its range is the
+sum of those of its branches. Neurons of integer spikes keep nothing: ``H`` and the thresholds are all they handle.
 
 Membrane: interval arithmetic over the ``T_l`` steps, channel by channel.
 """
@@ -103,9 +104,12 @@ def _accumulator(layer: Layer, tensors: dict[str, TensorInfo]) -> tuple[np.ndarr
         return zeros, zeros
     if layer.kind == "neurons":
         info = tensors[layer.inputs[0]]
-        return zeros + min(info.minimum, 0), zeros + max(info.maximum, 0)
+        count = layer.height_in * layer.width_in if layer.whole_map else 1
+        return zeros + min(info.minimum, 0) * count, zeros + max(info.maximum, 0) * count
     if layer.weight is None:
         largest = layer.height_in * layer.width_in * (layer.channels_in // layer.heads)
+        for name in layer.inputs:
+            largest *= tensors[name].maximum
         return zeros, zeros + largest
     maximum = tensors[layer.inputs[0]].maximum
     rows = layer.weight.reshape(layer.channels_out, -1).astype(np.int64)
@@ -117,6 +121,8 @@ def _membrane_ranges(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     threshold = layer.threshold.astype(np.int64)
     zeros = np.zeros_like(bias)
+    if layer.neuron.levels > 1:
+        return [(low, high), (bias, bias), (threshold, threshold), (low + bias, high + bias)]
     ranges = [(low, high), (bias, bias), (threshold, threshold), (low + bias, high + bias)]
     active = _active_steps(layer, tensors)
     u_low, u_high = zeros, zeros

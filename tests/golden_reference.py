@@ -22,10 +22,11 @@ def receptive_field(layer, y, x):
 def accumulate(layer, tensor, t, o, y, x):
     """The terms of ``acc`` that are not zero, as a list, at one output."""
     t = 0 if layer.inputs[0] == IMAGE else t
+    channels = [(o, 0)] if layer.depthwise else [(i, i) for i in range(layer.channels_in)]  # of input and of weight
     return [
-        int(layer.weight[o, i, ky, kx]) * at(tensor, t, i, row, column)
+        int(layer.weight[o, column_of_weight, ky, kx]) * at(tensor, t, i, row, column)
         for ky, kx, row, column in receptive_field(layer, y, x)
-        for i in range(layer.channels_in)
+        for i, column_of_weight in channels
         if at(tensor, t, i, row, column)
     ]
 
@@ -33,7 +34,8 @@ def accumulate(layer, tensor, t, o, y, x):
 def attend(layer, q, k, v, t, o, y, x):
     """``Q K^T V`` at one output, Q K^T first: the order that the hardware does not use."""
     width = layer.channels_in // layer.heads
-    head = range(o // width * width, (o // width + 1) * width)
+    number = o // (layer.channels_out // layer.heads)
+    head = range(number * width, (number + 1) * width)
     total = 0
     for row in range(layer.height_in):
         for column in range(layer.width_in):
@@ -44,6 +46,9 @@ def attend(layer, q, k, v, t, o, y, x):
 
 def neuron_step(layer, o, u, acc):
     """``H``, ``S`` and the new ``U`` of one neuron."""
+    if layer.neuron.levels > 1:
+        h = acc + int(layer.bias[o])
+        return h, sum(h >= int(level) for level in layer.threshold[:, o]), 0
     threshold, neuron = int(layer.threshold[o]), layer.neuron
     h = u + acc + int(layer.bias[o])
     s = h > threshold if neuron.strict else h >= threshold
@@ -93,6 +98,8 @@ def run(network, image):
                     for t in range(layer.steps):
                         if layer.kind == "attention":
                             acc = attend(layer, *sources, t, o, y, x)
+                        elif layer.whole_map:
+                            acc = sum(n for key, n in sources[0].items() if key[:2] == (t, o))
                         elif layer.kind == "neurons":
                             acc = at(sources[0], t, o, y, x)
                         else:

@@ -312,7 +312,7 @@ REFUSED = [
     ("rpe", dict(shift=np.zeros(3, np.int64)), r"layer 'rpe': shift must have shape \(8,\), not \(3,\)"),
     ("rpe", dict(shift=np.zeros(8)), "layer 'rpe': shift must hold integers, not float64"),
     ("rpe", dict(shift=np.full(8, 8)), r"layer 'rpe': shifts must be in 0\.\.7, not 8\.\.8"),
-    ("rpe", dict(pool=True), "layer 'rpe': only an accumulate layer of spikes, without pooling, can be a branch"),
+    ("rpe", dict(pool=True), "layer 'rpe': only an accumulate layer without pooling can be a branch"),
     ("rpe", dict(fires=True, shift=None), "layer 'block.0.attn_in': neurons read a membrane stream, and 'rpe' is none"),
     ("sps.0", dict(shift=np.zeros(4, np.int64)), "layer 'sps.0': only a branch that does not fire has shifts"),
     ("block.0.proj", dict(residual="sps.1"), r"residual 'sps.1' is no membrane stream of shape \(8, 2, 2\)"),
