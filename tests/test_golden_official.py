@@ -59,7 +59,9 @@ def models(dialect, images, *, seed=0, heads=2, dtype=torch.float32, **size):
     config = official(dialect, heads=heads, height=height, width=width, **size)
     state = official_code.random_state(dialect, seed=seed, depth=size["depth"], dim=size["dim"], classes=config.classes)
     state = {key: x.to(dtype) if x.is_floating_point() else x for key, x in state.items()}
-    restated = official_code.Restated(state, dialect=dialect, heads=heads, pools=config.pools, calibrate=True)
+    restated = official_code.Restated(
+        state, dialect=dialect, heads=heads, steps=config.steps, pools=config.pools, calibrate=True
+    )
     restated(normalised(config, images, dtype))
     restated.calibrate = False
     model = Spikformer(config).to(dtype).eval()
@@ -102,6 +104,16 @@ def test_forward_pass_of_4_384():
     scores, spikes = record_spikes(model, images)
     assert official_code.compare(restated, scores, expected, spikes) == (0, 0)
     assert len(spikes) == 33
+
+
+def test_forward_pass_of_8_512_at_full_size():
+    """ImageNet's 224x224, one image and the first of its four steps; in float64, whose ties are too rare to matter."""
+    images = pixels(1, 224)
+    model, restated = models("imagenet", images, heads=8, depth=8, dim=512, steps=1, dtype=torch.float64)
+    expected = restated(normalised(model.config, images, torch.float64))
+    scores, spikes = record_spikes(model, images)
+    assert official_code.compare(restated, scores, expected, spikes) == (0, 0)
+    assert len(spikes) == 61 and spikes["block.7.fc2"].shape == (1, 1, 512, 14, 14)
 
 
 def test_comparison_finds_a_wrong_model():
