@@ -15,6 +15,7 @@ from spikeloom.cli.options import (
     Board,
     Columns,
     Data,
+    DataFolder,
     Lanes,
     Model,
     NeuronLanes,
@@ -33,7 +34,8 @@ def compile(
     accumulator_width: AccumulatorWidth = None,
     board: Board = None,
     steps: Steps = None,
-    data: Data = "digits",
+    data: Data = None,
+    data_folder: DataFolder = None,
     images: Annotated[int, typer.Option(min=1, metavar="N", help="Images in the test vectors.")] = 10,
     output: Output = None,
     as_json: AsJson = False,
@@ -44,7 +46,7 @@ def compile(
     from spikeloom.gen.verilog import core_verilog
 
     network = load_network(model, steps)
-    samples = load_samples(data, network, images)
+    samples = load_samples(data, network, images, folder=data_folder)
     config = core_for(
         network,
         board,

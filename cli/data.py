@@ -47,7 +47,8 @@ def download(
 def show(
     name: Annotated[str, typer.Argument(help="digits, fashion, cifar10, cifar100 or folder.")] = "digits",
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder with the files. Default: SPIKELOOM_DATA.")
+        Path | None,
+        typer.Option("--data", "--data-folder", metavar="DIR", help="Folder with the files. Default: SPIKELOOM_DATA."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

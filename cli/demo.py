@@ -13,7 +13,7 @@ import typer
 
 from spikeloom.cli.console import Bars, bars, emit, note, number, pairs, percent, plain
 from spikeloom.cli.inputs import Samples, core_for, load_samples, time_steps
-from spikeloom.cli.options import DEFAULT_BOARD, AsJson, Images
+from spikeloom.cli.options import DEFAULT_BOARD, MOST_SIMULATED, AsJson, SimulatedImages
 
 if TYPE_CHECKING:
     from spikeloom.golden.network import Network
@@ -29,7 +29,7 @@ def demo(
     board: Annotated[str, typer.Option(metavar="NAME", help="See `spikeloom info --boards`.")] = DEFAULT_BOARD,
     clock: Annotated[float | None, typer.Option(min=0.001, metavar="MHZ", help="Default: the board's.")] = None,
     seed: Annotated[int, typer.Option(help="Of the placement.")] = 1,
-    images: Images = None,
+    images: SimulatedImages = None,
     no_build: Annotated[bool, typer.Option("--no-build", help="Leave out place and route.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Default: build/<network>.")
@@ -128,7 +128,7 @@ def _quantize(
 
         trained, header = checkpoints.load(checkpoint)
         network = quantize(trained, name=name, provenance=checkpoint_provenance(header, checkpoint))
-        held_out = load_samples("digits", network, images)
+        held_out = load_samples(None, network, images, most=MOST_SIMULATED)
         assert held_out.labels is not None
         advance(0, len(held_out.images), state="float model")
         of_float = accuracy(trained, held_out.images, held_out.labels)
@@ -148,7 +148,7 @@ def _quantize(
     inputs |= versions("torch", "numpy", "scikit-learn")
     result = stage(folder / "stages", "quantize", inputs=inputs, outputs=[path], make=make)
     network = Network.load(path)
-    samples = load_samples("digits", network, images)
+    samples = load_samples(None, network, images, most=MOST_SIMULATED)
     _done(advance, result, len(samples.images))
     return result, network, samples, folder
 

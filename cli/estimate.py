@@ -16,6 +16,7 @@ from spikeloom.cli.options import (
     Board,
     Columns,
     Data,
+    DataFolder,
     Lanes,
     Model,
     NeuronLanes,
@@ -33,7 +34,8 @@ def estimate(
     accumulator_width: AccumulatorWidth = None,
     board: Board = None,
     steps: Steps = None,
-    data: Data = "digits",
+    data: Data = None,
+    data_folder: DataFolder = None,
     images: Annotated[int, typer.Option(min=1, metavar="N", help="Images to average over.")] = 4,
     density: Annotated[
         float | None, typer.Option(help="Random spikes of this density, 0 to 1, instead of images.")
@@ -68,7 +70,7 @@ def estimate(
             images = 1
             found.append(of_image(compiled, random_activity(network, density)))
         else:
-            samples = load_samples(data, network, images)
+            samples = load_samples(data, network, images, folder=data_folder)
             execution = execute(network, samples.images, record=True)
             advance = shown.bar("estimate", images)
             for index in range(len(samples.images)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,28 +101,73 @@ def file_format(path: Path) -> str | None:
         raise ValueError(f"{path} is corrupt or not a safetensors file: {error}") from None
 
 
-def load_samples(data: str, network: Network, count: int | None = None) -> Samples:
-    """Images (and labels) for a network; ValueError where they do not have its size."""
+def load_samples(
+    data: str | None,
+    network: Network,
+    count: int | None = None,
+    *,
+    folder: Path | None = None,
+    most: int | None = None,
+) -> Samples:
+    """Images (and labels) for a network; ValueError where they do not have its size.
+
+    data: what the user typed after --data; None takes the data set that the network was trained on, the digits
+    where it does not say. folder: of a data set's files, SPIKELOOM_DATA when None, then the one of the training.
+    count: only the first ones, or of a folder for each class evenly spaced ones. most: the same where count is
+    None and there are more.
+    """
+    if data is None:
+        data, known = trained_on(network.provenance)
+        if folder is None and (data == "folder" or not os.environ.get("SPIKELOOM_DATA")):
+            folder = known
     if data == "random":
         from spikeloom.golden.random_network import random_images
 
         return Samples(random_images(network, count or RANDOM_IMAGES), None)
-    samples = _read_file(Path(data)) if data.endswith(".npz") else _read_known(data)
     shape = network.image_shape
+    if data.endswith(".npz"):
+        samples = _read_file(Path(data))
+    elif data.partition(":")[0] == "folder":
+        samples = _read_image_folder(data, folder, shape, count, most)
+    else:
+        samples = _read_known(data, folder)
     if samples.images.ndim != 4 or samples.images.shape[1:] != shape:
         raise ValueError(
             f"network {network.name!r} takes images of shape {shape}, "
             f"not {samples.images.shape[1:]} of {data}; choose others with --data"
         )
-    return samples.first(count)
+    return samples.first(count if count or most is None else min(most, len(samples.images)))
 
 
-def _read_known(name: str) -> Samples:
+def trained_on(provenance: dict[str, Any]) -> tuple[str, Path | None]:
+    """Name and folder of the data set that a checkpoint's header or a network's provenance tells."""
+    recipe = provenance.get("recipe") or {}
+    data = recipe.get("data") or {"name": recipe.get("dataset")}
+    folder = data.get("folder")
+    return data.get("name") or "digits", Path(folder) if folder else None
+
+
+def _read_known(name: str, folder: Path | None) -> Samples:
     from spikeloom.golden import datasets
 
-    if name not in datasets.NAMES:
-        raise ValueError(f"--data must be {', '.join(datasets.NAMES)}, random or an .npz file, not {name!r}")
-    return Samples(*datasets.load(name, "test"))
+    if name not in datasets.KNOWN:
+        known = [x for x in datasets.KNOWN if x != "folder"]
+        raise ValueError(f"--data must be {', '.join(known)}, folder:DIR, random or an .npz file, not {name!r}")
+    return Samples(*datasets.load(name, "test", folder))
+
+
+def _read_image_folder(
+    data: str, folder: Path | None, shape: tuple[int, int, int], count: int | None, most: int | None
+) -> Samples:
+    """Held-out images of a folder for each class, in the network's size; evenly spaced ones of them."""
+    from spikeloom.golden import datasets
+
+    named = data.partition(":")[2]
+    found = datasets.open_images("folder", "test", Path(named) if named else folder, size=shape[1])
+    if count is not None and count > len(found.labels):
+        raise ValueError(f"--images must be at most {len(found.labels)}, the images there are, not {count}")
+    chosen = datasets.spread_out(len(found.labels), count or most or len(found.labels))
+    return Samples(found.batch(chosen), found.labels[chosen])
 
 
 def _read_file(path: Path) -> Samples:

@@ -9,6 +9,7 @@ import typer
 
 DEFAULT_MODEL = "digits"
 DEFAULT_BOARD = "ulx3s-85f"
+MOST_SIMULATED = 360  # images where the user does not say: the held-out digits; larger networks take minutes
 
 Model = Annotated[
     str,
@@ -24,13 +25,22 @@ Steps = Annotated[
     typer.Option("--steps", metavar="LAYER=T", help="Other time steps for a layer; may be repeated."),
 ]
 Data = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="NAME|FILE",
-        help="`digits` (held-out images), `random`, or an .npz file: images, uint8 (n, C, H, W), and labels.",
+        help="Held-out images of `digits`, `fashion`, `cifar10`, `cifar100` or `folder:DIR` (a folder for each class "
+        "in DIR/val), `random`, or an .npz file: images, uint8 (n, C, H, W), and labels. "
+        "Default: what the model was trained on.",
     ),
 ]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data-folder", metavar="DIR", help="Folder of the data set's files. Default: SPIKELOOM_DATA."),
+]
 Images = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N images.")]
+SimulatedImages = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help=f"Only the first N images. Default: {MOST_SIMULATED} at most.")
+]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="PATH", help="Where to write. Default: in build/<network>."),

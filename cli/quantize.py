@@ -15,7 +15,7 @@ from spikeloom.cli.inputs import (
     time_steps,
     with_steps,
 )
-from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Data, Images, Output, Steps
+from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Data, DataFolder, Images, Output, Steps
 
 EXAMPLE = "Example: spikeloom quantize build/mine/checkpoint.safetensors --bits 4 --scales free"
 
@@ -31,7 +31,8 @@ def quantize(
         bool, typer.Option("--layer-losses", help="Measure the accuracy that each layer alone loses.")
     ] = False,
     steps: Steps = None,
-    data: Data = "digits",
+    data: Data = None,
+    data_folder: DataFolder = None,
     images: Images = None,
     output: Output = None,
     as_json: AsJson = False,
@@ -49,7 +50,7 @@ def quantize(
         model, weight_bits=bits, scales=scales, name=chosen, provenance=checkpoint_provenance(header, path)
     )
     network = with_steps(network, steps)
-    samples = load_samples(data, network, images)
+    samples = load_samples(data, network, images, folder=data_folder)
     accuracy_float = accuracy_integer = None
     with bars() as shown:
         if samples.labels is not None:

@@ -12,16 +12,18 @@ from spikeloom.cli.console import bars, emit, note, number, pairs, percent, tabl
 from spikeloom.cli.inputs import core_for, folder_for, load_network, load_samples
 from spikeloom.cli.options import (
     DEFAULT_MODEL,
+    MOST_SIMULATED,
     AccumulatorWidth,
     AsJson,
     Board,
     Columns,
     Data,
-    Images,
+    DataFolder,
     Lanes,
     Model,
     NeuronLanes,
     Output,
+    SimulatedImages,
     Steps,
 )
 
@@ -30,14 +32,15 @@ EXAMPLE = "Example: spikeloom simulate --images 1 --waves build/wave.fst"
 
 def simulate(
     model: Model = DEFAULT_MODEL,
-    images: Images = None,
+    images: SimulatedImages = None,
     lanes: Lanes = None,
     columns: Columns = None,
     neuron_lanes: NeuronLanes = None,
     accumulator_width: AccumulatorWidth = None,
     board: Board = None,
     steps: Steps = None,
-    data: Data = "digits",
+    data: Data = None,
+    data_folder: DataFolder = None,
     waves: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Record all signals (FST); of one image unless --images."),
@@ -53,7 +56,7 @@ def simulate(
     network = load_network(model, steps)
     if waves is not None and images is None:
         images = 1
-    samples = load_samples(data, network, images)
+    samples = load_samples(data, network, images, folder=data_folder, most=MOST_SIMULATED)
     config = core_for(
         network,
         board,

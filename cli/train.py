@@ -28,7 +28,10 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Wins over the file; may be repeated.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the data set's files. Default: SPIKELOOM_DATA.")
+        Path | None,
+        typer.Option(
+            "--data", "--data-folder", metavar="DIR", help="Folder of the data set's files. Default: SPIKELOOM_DATA."
+        ),
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of going on.")] = False,
     seed: Annotated[int | None, typer.Option(help="Of everything random. Default: 0.")] = None,

@@ -168,7 +168,10 @@ def data_folder(name: str, folder: str | os.PathLike[str] | None = None) -> Path
     """The folder to look in. ValueError where none is named, FileNotFoundError where it is missing."""
     given = os.fspath(folder) if folder is not None else os.environ.get(ENVIRONMENT, "")
     if not given:
-        raise ValueError(f"the data set {name} is read from files: name their folder with --data or in {ENVIRONMENT}")
+        hint = "" if name == "folder" else f"; `spikeloom data download {name} --to DIR` fetches them"
+        raise ValueError(
+            f"the data set {name} is read from files: name their folder with --data-folder or in {ENVIRONMENT}{hint}"
+        )
     root = Path(given).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"no such folder: {root}")
@@ -249,7 +252,7 @@ def _idx(file: Path) -> np.ndarray:
     if len(raw) < 4 or raw[:3] != b"\0\0\x08":
         raise ValueError(f"{file} is no IDX file of bytes")
     sizes = struct.unpack_from(f">{raw[3]}I", raw, 4) if len(raw) >= 4 + 4 * raw[3] else ()
-    data = np.frombuffer(raw, np.uint8, offset=min(len(raw), 4 + 4 * raw[3]))
+    data = np.frombuffer(raw, np.uint8, offset=min(len(raw), 4 + 4 * raw[3])).copy()  # writable, as PyTorch wants
     if not sizes or int(np.prod(sizes)) != len(data):
         raise ValueError(f"{file} is cut off or too long: its header says {sizes}, it holds {len(data)} bytes")
     return data.reshape(sizes)

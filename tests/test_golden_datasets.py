@@ -232,7 +232,7 @@ def test_folder_with_a_broken_image(pictures):
 
 
 def test_missing_files_and_folders(tmp_path):
-    with pytest.raises(ValueError, match="read from files: name their folder with --data or in SPIKELOOM_DATA"):
+    with pytest.raises(ValueError, match="read from files: name their folder with --data-folder or in SPIKELOOM_DATA"):
         datasets.load("fashion", "train")
     with pytest.raises(FileNotFoundError, match="no such folder: .*gone"):
         datasets.load("fashion", "train", tmp_path / "gone")
