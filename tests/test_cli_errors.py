@@ -66,7 +66,7 @@ CASES = {
     "labels of another number": ("simulate tiny.safetensors --data labels.npz", "labels must have shape (2,)"),
     "corrupt images": ("simulate tiny.safetensors --data broken.npz", "is corrupt or no .npz file"),
     "missing images": ("simulate tiny.safetensors --data none.npz", "no such file: none.npz"),
-    "unknown data": ("simulate tiny.safetensors --data mnist", "cifar100, folder:DIR, random or an .npz file, not 'mnist'"),
+    "unknown data": ("simulate tiny.safetensors --data mnist", "folder:DIR, random or an .npz file, not 'mnist'"),
     "too many images": ("quantize model.safetensors --images 361", "at most 360"),
     "no image at all": ("simulate tiny.safetensors --images 0", "'--images'"),
     "lanes": ("compile tiny.safetensors --data random --lanes 12", "must be a power of two, not 12"),
