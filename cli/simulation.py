@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from spikeloom.cli.console import Bars
     from spikeloom.cli.inputs import Samples
     from spikeloom.gen.compiler import Compiled
-    from spikeloom.golden.network import Layer, Network
     from spikeloom.sim.compare import Difference
     from spikeloom.sim.simulate import CounterDifference
 
@@ -37,6 +36,7 @@ def simulate(
     from spikeloom.cli.inputs import time_steps
     from spikeloom.golden.counts import TOTAL
     from spikeloom.golden.execute import execute
+    from spikeloom.golden.operations import dense_sops
     from spikeloom.sim.simulate import simulate as of_network
 
     network, images, labels = compiled.network, samples.images, samples.labels
@@ -84,27 +84,6 @@ def simulate(
         "layers": layers,
         "core": asdict(compiled.config),
     }
-
-
-def dense_sops(network: Network, layer: Layer) -> int:
-    """Accumulates an image of an array that skips neither zeros nor steps: ``T_max`` steps, the image once.
-
-    Every tap inside the map, channel and bit-plane counts, for each output channel.
-    """
-    if layer.kind == "attention":
-        return network.steps * layer.positions * layer.channels_in * (layer.channels_in // layer.heads)
-    info = network.tensors()[layer.inputs[0]]
-    taps = _taps_inside(layer.height_in, layer.height_conv, layer) * _taps_inside(
-        layer.width_in, layer.width_conv, layer
-    )
-    steps = 1 if layer.direct else network.steps
-    return steps * taps * layer.channels_in * info.planes * layer.channels_out
-
-
-def _taps_inside(size_in: int, size_out: int, layer: Layer) -> int:
-    """Taps of one dimension that are no padding, over all output positions."""
-    places = (y * layer.stride + tap - layer.padding for y in range(size_out) for tap in range(layer.kernel))
-    return sum(0 <= place < size_in for place in places)
 
 
 def simulator_version() -> str:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from spikeloom.cli import background, simulation
+from spikeloom.cli import background
 from spikeloom.cli.main import run
 from spikeloom.golden import checkpoints
 from spikeloom.golden.counts import TOTAL, counts
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import Network
+from spikeloom.golden.operations import dense_sops
 from spikeloom.golden.random_network import random_images, random_network
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 
@@ -183,14 +184,14 @@ def test_dense_accumulates_are_counted_independently():
     tensors = network.tensors()
     for layer in network.layers:
         if layer.kind == "attention":
-            assert simulation.dense_sops(network, layer) == 4 * layer.positions * 8 * 4
+            assert dense_sops(network, layer) == 4 * layer.positions * 8 * 4
             continue
         info = tensors[layer.inputs[0]]
         ones = torch.ones(1, layer.channels_in, layer.height_in, layer.width_in)
         kernel = torch.ones(layer.channels_out, layer.channels_in, layer.kernel, layer.kernel)
         products = torch.nn.functional.conv2d(ones, kernel, stride=layer.stride, padding=layer.padding).sum()
         steps = 1 if layer.direct else 4
-        assert simulation.dense_sops(network, layer) == int(products) * steps * info.planes
+        assert dense_sops(network, layer) == int(products) * steps * info.planes
 
 
 def test_program_dry_run(capsys):
