@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 TYPED := .mypy_cache/sources/spikeloom
-FOLDERS := cli gen golden rtl sim
+FOLDERS := cli gen golden jobs rtl sim
 
 .PHONY: demo test setup lint clean system
 .DELETE_ON_ERROR:

@@ -1,0 +1,217 @@
+"""Run jobs on Dask, keep each result as soon as it is there, and run nothing twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spikeloom.jobs.results import Arguments, Record, ResultsFile, digest_of, opened, read
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+ANSWER = 10  # seconds in which a scheduler must answer
+ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss)://\S+:\d+")
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """The state of a run. done, failed: jobs that ended so, those of former runs among them. total: all jobs.
+    last: the job that ended now, None at the start.
+    """
+
+    done: int
+    failed: int
+    total: int
+    last: Record | None = None
+
+
+def run(
+    function: Function,
+    jobs: Mapping[str, Arguments],
+    results: str | os.PathLike[str],
+    *,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    retries: int = 1,
+    progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Record]:
+    """Call ``function(**arguments)`` for each job, in processes of their own; the records, in the jobs' order.
+
+    function: of a module that the workers can import; takes and returns what JSON has. jobs: arguments by key.
+    results: the file that keeps each job's record from the moment it ends. A job that is done there, with equal
+    arguments, is not run again; one that failed is. scheduler: address of a Dask scheduler such as
+    ``tcp://10.0.0.1:8786``; None starts local processes. workers: how many, the processor cores when None; of a
+    cluster, all that it has. retries: how often a job is run again whose worker died; a cluster's scheduler has
+    its own setting. progress: called at the start and after each job.
+
+    An exception in a job makes it a failed one, with one line that says why; so does a job that ends its
+    worker again and again. Dask suspects every job that a dying worker held, hence such jobs are tried once more, one
+    at a time, before they count as failed. Whatever stops this process, the jobs that ended are in the file.
+
+    Raises
+    ------
+    ConnectionError
+        where no scheduler answers.
+    BlockingIOError
+        where another run writes to the same file.
+    ValueError, TypeError
+        for a file that is damaged, an address that is none, arguments that are not JSON's.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be positive, not {workers!r}")
+    if workers is not None and scheduler is not None:
+        raise ValueError("workers are for local processes; a cluster has its own")
+    if retries < 0:
+        raise ValueError(f"retries must not be negative, not {retries!r}")
+    digests = {key: digest_of(arguments) for key, arguments in jobs.items()}
+    with opened(results) as file:
+        finished = {(x.key, x.digest): x for x in read(results) if x.done}
+        found = {key: finished[key, digests[key]] for key in jobs if (key, digests[key]) in finished}
+        waiting = [key for key in jobs if key not in found]
+        if progress is not None:
+            progress(Progress(done=len(found), failed=0, total=len(jobs)))
+        if waiting:
+            with _client(scheduler, min(workers or _cores(), len(waiting)), retries) as client:
+                for record in _ended(client, function, {key: jobs[key] for key in waiting}, digests):
+                    _keep(file, found, record)
+                    if progress is not None:
+                        done = sum(x.done for x in found.values())
+                        progress(Progress(done=done, failed=len(found) - done, total=len(jobs), last=record))
+    return {key: found[key] for key in jobs}
+
+
+def _keep(file: ResultsFile, found: dict[str, Record], record: Record) -> None:
+    file.append(record)
+    found[record.key] = record
+
+
+def _ended(
+    client: Client, function: Function, jobs: Mapping[str, Arguments], digests: Mapping[str, str]
+) -> Iterator[Record]:
+    """Records of the jobs as they end; those that lost their workers alone at last, one after the other."""
+    suspects = []
+    for key, outcome in _outcomes(client, function, jobs, jobs):
+        if outcome is None:
+            suspects.append(key)
+        else:
+            yield _record(key, jobs[key], digests[key], outcome)
+    for suspect in suspects:
+        for key, outcome in _outcomes(client, function, jobs, [suspect]):
+            lost = {"error": "its worker died each time that it ran"}
+            yield _record(key, jobs[key], digests[key], outcome or lost)
+
+
+def _record(key: str, arguments: Arguments, digest: str, outcome: dict[str, Any]) -> Record:
+    status: Any = "failed" if "error" in outcome else "done"
+    return Record(key=key, digest=digest, status=status, arguments=dict(arguments), **outcome)
+
+
+def _outcomes(
+    client: Client, function: Function, jobs: Mapping[str, Arguments], keys: Iterable[str]
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Keys with what `_call` returned, as the jobs end; None where Dask gave up since workers died."""
+    from concurrent.futures import CancelledError
+
+    from distributed import KilledWorker, as_completed
+
+    futures = {client.submit(_call, function, dict(jobs[key]), pure=False): key for key in keys}
+    try:
+        for future in as_completed(list(futures), loop=client.loop):  # type: ignore[no-untyped-call]
+            key = futures.pop(future)
+            error = future.exception()
+            if isinstance(error, CancelledError):  # nobody here cancels a job that is awaited
+                raise ConnectionError("the scheduler is gone; what was done is kept, the same command goes on")
+            if error is None:
+                yield key, future.result()
+            else:
+                yield key, None if isinstance(error, KilledWorker) else {"error": _line(error)}
+            future.release()
+    finally:
+        client.cancel(list(futures), force=True)  # type: ignore[no-untyped-call]
+
+
+def _call(function: Function, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Run a job, in a worker. Errors become a line here: not every exception survives its way to the client."""
+    begin = time.monotonic()
+    outcome: dict[str, Any]
+    try:
+        outcome = {"result": _as_json(function(**arguments))}
+    except (Exception, SystemExit) as error:
+        outcome = {"error": _line(error)}
+    return {**outcome, "seconds": round(time.monotonic() - begin, 3), "host": socket.gethostname()}
+
+
+def _as_json(result: Any) -> Any:
+    try:
+        return json.loads(json.dumps(result, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"the result is not JSON: {error}") from None
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int, retries: int) -> Iterator[Client]:
+    """A client of the scheduler at an address, or of local processes that end with the block."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    if scheduler is not None and not ADDRESS.fullmatch(scheduler):
+        raise ValueError(f"the scheduler must be an address like tcp://10.0.0.1:8786, not {scheduler!r}")
+    with ExitStack() as stack:
+        if scheduler is None:
+            stack.enter_context(dask.config.set(_local(retries)))
+            stack.enter_context(_quiet())
+            options: dict[str, Any] = dict(processes=True, n_workers=workers, threads_per_worker=1, memory_limit=0)
+            options |= dict(dashboard_address=None, silence_logs=logging.CRITICAL)
+            cluster = stack.enter_context(LocalCluster(**options))  # type: ignore[no-untyped-call]
+            yield stack.enter_context(Client(cluster, set_as_default=False))  # type: ignore[no-untyped-call]
+            return
+        try:
+            client = Client(scheduler, timeout=ANSWER, set_as_default=False)  # type: ignore[no-untyped-call]
+        except OSError:
+            raise ConnectionError(
+                f"no scheduler answers at {scheduler}; start one with `dask scheduler`, "
+                f"and its workers with `dask worker {scheduler}`"
+            ) from None
+        yield stack.enter_context(client)
+
+
+def _local(retries: int) -> dict[str, Any]:
+    """Settings of local processes: one job at a time each, one thread, and no patience with deadly jobs."""
+    return {
+        "distributed.scheduler.allowed-failures": retries,
+        "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": 1,
+        "distributed.nanny.pre-spawn-environ.OMP_WAIT_POLICY": "passive",
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No logs of Dask: what they tell of dying workers is in the records."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
