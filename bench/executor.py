@@ -12,6 +12,7 @@ from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.counts import counts
 from spikeloom.golden.execute import execute
 from spikeloom.golden.quantize import quantize
+from spikeloom.golden.shipped import shipped
 
 
 def rate(function, images, repeat):
@@ -28,7 +29,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=5, help="runs of which the fastest counts")
     repeat = parser.parse_args().repeat
-    model, _ = checkpoints.load(checkpoints.shipped("digits"))
+    model, _ = checkpoints.load(shipped("digits"))
     images, labels = datasets.load("digits", "test")
     print(f"{'weights':>8} {'accuracy':>9} {'images/s':>9} {'recording':>10} {'counting':>9}")
     for bits in (8, 4):

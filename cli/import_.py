@@ -29,12 +29,13 @@ def import_(
 ) -> None:
     """Turn a checkpoint of the official Spikformer code into one of ours; no code in it is ever run."""
     from spikeloom.golden import checkpoints
+    from spikeloom.golden.files import file_hash
     from spikeloom.golden.import_checkpoint import import_checkpoint
 
     found = import_checkpoint(checkpoint, heads=heads, steps=steps, size=size)
     config = found.model.config
     path = output or Path("build") / checkpoint.name.split(".")[0] / "checkpoint.safetensors"
-    origin = {"file": checkpoint.name, "sha256": checkpoints.file_hash(checkpoint), "sources": found.sources}
+    origin = {"file": checkpoint.name, "sha256": file_hash(checkpoint), "sources": found.sources}
     checkpoints.save(path, found.model, command=shlex.join(["spikeloom", *sys.argv[1:]]), imported=origin)
     shape = (config.channels, config.height, config.width)
     record = {

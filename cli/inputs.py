@@ -40,7 +40,7 @@ def model_path(model: str) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
         return path
-    from spikeloom.golden.checkpoints import shipped
+    from spikeloom.golden.shipped import shipped
 
     return shipped(model)
 
@@ -55,7 +55,7 @@ def load_checkpoint(model: str) -> tuple[Spikformer, dict[str, Any], Path]:
 
 def checkpoint_provenance(header: dict[str, Any], path: Path) -> dict[str, Any]:
     """What a network should say about the checkpoint that it was made from."""
-    from spikeloom.golden.checkpoints import file_hash
+    from spikeloom.golden.files import file_hash
 
     about = {key: value for key, value in header.items() if key not in ("config", "t_per_layer")}
     if "accuracy" in about:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +16,6 @@ from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 
 FORMAT = "spikeloom.checkpoint"
 VERSION = 1
-
-
-def shipped(name: str) -> Path:
-    """Path of a model that comes with the package: "digits". ValueError for another name."""
-    path = Path(str(resources.files("spikeloom.golden") / "models" / f"{name}.safetensors"))
-    if not path.is_file():
-        known = ", ".join(sorted(x.stem for x in path.parent.glob("*.safetensors")))
-        raise ValueError(f"no shipped model {name!r}; known: {known}")
-    return path
 
 
 def save(path: str | os.PathLike[str], model: Spikformer, **about: Any) -> None:
@@ -84,8 +73,3 @@ def load(path: str | os.PathLike[str]) -> tuple[Spikformer, dict[str, Any]]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return model, header
-
-
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -167,12 +167,12 @@ def test_what_counts_as_a_mistake():
 
 
 def test_interruption_has_its_own_code(monkeypatch, capsys):
-    from spikeloom.golden import checkpoints
+    from spikeloom.golden import shipped
 
     def interrupt(name):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints, "shipped", interrupt)
+    monkeypatch.setattr(shipped, "shipped", interrupt)
     assert run(["info"]) == 130
     err = capsys.readouterr().err
     assert "Traceback" not in err

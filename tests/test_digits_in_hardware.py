@@ -8,6 +8,7 @@ from spikeloom.gen.sizing import smallest_core
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.execute import execute
 from spikeloom.golden.quantize import quantize
+from spikeloom.golden.shipped import shipped
 from spikeloom.sim.simulate import simulate
 
 
@@ -20,7 +21,7 @@ from spikeloom.sim.simulate import simulate
     ],
 )
 def test_all_held_out_digits_are_bit_exact(bits, scales, size, tmp_path):
-    model, _ = checkpoints.load(checkpoints.shipped("digits"))
+    model, _ = checkpoints.load(shipped("digits"))
     network = quantize(model, weight_bits=bits, scales=scales)
     samples = datasets.load("digits", "test")
     images = samples.images if bits == 8 else samples.images[:60]

@@ -10,6 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from spikeloom.golden import checkpoints, datasets
+from spikeloom.golden.files import file_hash
+from spikeloom.golden.shipped import shipped
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.train import DIGITS, Recipe, accuracy
 
@@ -35,7 +37,7 @@ def tamper(model, path, *, metadata=None, change=None, header=None):
 
 
 def test_shipped_model_keeps_what_its_header_says():
-    model, about = checkpoints.load(checkpoints.shipped("digits"))
+    model, about = checkpoints.load(shipped("digits"))
     images, labels = datasets.load("digits", "test")
     # Ties and roundings of another machine's float32 may move an image or two.
     assert abs(accuracy(model, images, labels) - about["accuracy"]) <= 2 / 360
@@ -59,7 +61,7 @@ def test_save_and_load_keep_everything(model, tmp_path):
     assert (about["command"], about["accuracy"]) == ("c", 0.5)
     for key, x in model.state_dict().items():
         assert torch.equal(x, loaded.state_dict()[key])
-    assert len(checkpoints.file_hash(path)) == 64
+    assert len(file_hash(path)) == 64
 
 
 def test_a_mask_that_is_no_prefix_is_refused_with_its_layer(model, tmp_path):
@@ -140,7 +142,7 @@ def test_unknown_tensor(model, tmp_path):
 
 def test_unknown_shipped_model():
     with pytest.raises(ValueError, match="no shipped model 'imagenet'; known: .*digits"):
-        checkpoints.shipped("imagenet")
+        shipped("imagenet")
 
 
 def test_the_contract_needs_no_torch():

@@ -11,6 +11,7 @@ from spikeloom.golden.execute import execute
 from spikeloom.golden.network import IMAGE, Neuron
 from spikeloom.golden.quantize import quantize
 from spikeloom.golden.random_network import random_images, random_network
+from spikeloom.golden.shipped import shipped
 
 
 def assert_equal(dictionary, array):
@@ -132,7 +133,7 @@ def test_images_of_another_shape_are_refused():
 
 
 def test_shipped_model_is_within_a_point_of_float_at_8_bits():
-    model, about = checkpoints.load(checkpoints.shipped("digits"))
+    model, about = checkpoints.load(shipped("digits"))
     images, labels = datasets.load("digits", "test")
     integer = execute(quantize(model), images).accuracy(labels)
     assert integer >= about["accuracy"] - 0.01

@@ -18,6 +18,7 @@ from spikeloom.golden.execute import execute
 from spikeloom.golden.import_checkpoint import import_checkpoint, recognise
 from spikeloom.golden.network import Network
 from spikeloom.golden.quantize import quantize
+from spikeloom.golden.shipped import shipped
 from spikeloom.golden.spikformer import CIFAR, CIFAR100, IMAGENET
 
 SMALL = dict(depth=2, dim=16, classes=10)
@@ -241,5 +242,5 @@ def test_bad_files_and_options(line, expected, tmp_path, monkeypatch, capsys):
     pathlib.Path("inside").mkdir()
     shutil.make_archive("zip", "zip", "inside")
     pathlib.Path("zip.zip").rename("zip.pth")
-    shutil.copy(checkpoints.shipped("digits"), "ours.safetensors")
+    shutil.copy(shipped("digits"), "ours.safetensors")
     refused(["import", *line.split()], expected, capsys)

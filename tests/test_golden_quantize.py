@@ -15,6 +15,7 @@ from spikeloom.golden.quantize import (
     report,
     weight_scale,
 )
+from spikeloom.golden.shipped import shipped
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig, record_spikes
 from spikeloom.golden.time_mask import initial_parameters
 from spikeloom.golden.widths import widths
@@ -82,7 +83,7 @@ def test_theorem_in_float32(neuron):
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_theorem_on_the_trained_network_and_all_held_out_images(bits):
-    model, _ = checkpoints.load(checkpoints.shipped("digits"))
+    model, _ = checkpoints.load(shipped("digits"))
     images, _ = datasets.load("digits", "test")
     network = quantize(model, weight_bits=bits)
     assert differences(network, torch.from_numpy(images), torch.float32)[0] == 0
@@ -231,7 +232,7 @@ def test_weight_bits_by_layer():
 
 
 def test_provenance_holds_configuration_options_and_accuracy():
-    model, about = checkpoints.load(checkpoints.shipped("digits"))
+    model, about = checkpoints.load(shipped("digits"))
     images, labels = datasets.load("digits", "test")
     network = quantize(
         model, scales="free", weight_bits=4, provenance={"source": "x"}, images=images, labels=labels
