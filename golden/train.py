@@ -324,7 +324,7 @@ class _Training:
         if run.train.clip is not None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), run.train.clip)
         self.optimizer.step()
-        for mask in model.masks(MASK_GROUPS):
+        for mask in model.masks((*MASK_GROUPS, "head")):  # which the mask loss does not know
             mask.project_()
         if self.mean is not None and run.train.ema is not None:
             with torch.no_grad():

@@ -48,6 +48,24 @@ def test_training_learns_repeats_and_shortens_masks():
     assert not torch.equal(first["head.weight"], third["head.weight"])
 
 
+def quick_run(masks, **model):
+    """A run of a few steps that move the masks far."""
+    return RunConfig(
+        data=DataConfig(train_images=48, test_images=20),
+        model=SpikformerConfig(**{**SMALL, "dim": 8, "mlp_ratio": 1, **model}),
+        train=TrainConfig(epochs=2, batch_size=8, device="cpu"),
+        masks=MaskConfig(rate=50.0, **masks),
+    )
+
+
+def test_the_parameters_of_all_masks_are_projected():
+    """With membrane shortcuts there is a mask before the head, in no group of the mask loss."""
+    model, report = train_run(quick_run(dict(groups=()), residual="ms", floor=False))
+    parameters = {name: x for name, x in model.named_parameters() if "time_mask" in name}
+    assert "head_lif.time_mask.tp" in parameters and len(parameters) == len(report.t_per_layer)
+    assert all(bool((x >= 0).all()) for x in parameters.values())
+
+
 def test_recalibration_takes_the_statistics_of_all_images():
     torch.manual_seed(0)
     model = Spikformer(SpikformerConfig(dim=16, heads=2))
