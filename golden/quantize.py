@@ -78,21 +78,28 @@ def fold(stage: Branch) -> tuple[np.ndarray, np.ndarray]:
 
     Those of the first layer apply to ``pixel * PIXEL_SCALE``, whatever the normalisation of the pixels.
     """
+    with torch.no_grad():
+        weight, bias = folded_tensors(stage)
+    return weight.cpu().numpy(), bias.cpu().numpy()
+
+
+def folded_tensors(stage: Branch) -> tuple[Tensor, Tensor]:
+    """What `fold` returns, as functions of the layer's parameters that gradients pass through."""
     projection, norm = stage.projection, stage.norm
     assert projection is not None and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
     assert norm.running_mean is not None and norm.running_var is not None
     mean, variance = norm.running_mean.double(), norm.running_var.double()
-    slope = norm.weight.detach().double() / torch.sqrt(variance + norm.eps)
-    weight = projection.weight.detach().double()
+    slope = norm.weight.double() / torch.sqrt(variance + norm.eps)
+    weight = projection.weight.double()
     weight = weight.reshape(*weight.shape[:2], *(weight.shape[2:] if weight.dim() == 4 else (1, 1)))
-    before = 0 if projection.bias is None else projection.bias.detach().double()
-    bias = (before - mean) * slope + norm.bias.detach().double()
+    before = 0 if projection.bias is None else projection.bias.double()
+    bias = (before - mean) * slope + norm.bias.double()
     weight = weight * slope[:, None, None, None]
     if stage.normalisation is not None:
-        center, spread = (torch.tensor(x, dtype=torch.float64) for x in stage.normalisation)
+        center, spread = (weight.new_tensor(x) for x in stage.normalisation)
         bias = bias - weight.sum((2, 3)) @ (center / spread)
         weight = weight / (PIXEL_TOP * PIXEL_SCALE * spread)[:, None, None]
-    return weight.numpy(), bias.numpy()
+    return weight, bias
 
 
 def padding_pixel(config: SpikformerConfig) -> tuple[float, ...]:
@@ -425,8 +432,8 @@ def _readout(model: Spikformer, site: Site, bits: int) -> Layer:
 
 
 def _head(model: Spikformer) -> tuple[np.ndarray, np.ndarray]:
-    weight = model.head.weight.detach().double().numpy()[:, :, None, None]
-    return weight, model.head.bias.detach().double().numpy()
+    weight = model.head.weight.detach().double().cpu().numpy()[:, :, None, None]
+    return weight, model.head.bias.detach().double().cpu().numpy()
 
 
 def _integer_threshold(name: str, real: np.ndarray) -> np.ndarray:

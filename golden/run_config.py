@@ -100,8 +100,21 @@ class MaskConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Training with quantised weights (`golden.qat`). checkpoint: SHA-256 of the file that it starts from.
+    weight_bits: of each layer, as in "rpe=4". scales: of the channels (`golden.quantize`).
+    """
+
+    checkpoint: str
+    weight_bits: tuple[str, ...]
+    scales: Literal["power-of-two", "free"] = "power-of-two"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """One run. name: of its folder and of what comes out. model: shape and neurons (`SpikformerConfig`)."""
+    """One run. name: of its folder and of what comes out. model: shape and neurons (`SpikformerConfig`).
+    finetune: where a trained model is tuned to quantised weights; `spikeloom quantize` fills it in.
+    """
 
     name: str = "run"
     data: DataConfig = field(default_factory=DataConfig)
@@ -109,6 +122,7 @@ class RunConfig:
     augment: Augmentation = field(default_factory=Augmentation)
     train: TrainConfig = field(default_factory=TrainConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
+    finetune: FinetuneConfig | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):

@@ -168,6 +168,7 @@ def train_run(
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
     stepped: Callable[[int, int], None] | None = None,
+    start: Spikformer | None = None,
 ) -> tuple[Spikformer, TrainingReport]:
     """Train as the configuration says and return the model, in evaluation mode, with a report.
 
@@ -175,14 +176,17 @@ def train_run(
     tensorboard is installed); a run that finds its state there goes on behind the last whole epoch and ends
     with the same weights as one that was never stopped. None keeps nothing. restart: begin anew. progress:
     called after each epoch, and for those that were done before. stepped: called after each step with the
-    steps done and all steps.
+    steps done and all steps. start: the model to begin with, which is changed; one with random weights when None.
 
     Under torchrun all processes call this, and each gets the model; only the first one writes.
     Raises ValueError where the state in the folder is of another configuration, with the keys that differ.
     """
+    if run.finetune is not None and start is None:
+        raise ValueError("finetune: a trained model is tuned by `spikeloom quantize CHECKPOINT --finetune EPOCHS`")
     device = local_device(run.train.device)
     with compiled_neurons(run.train.compile), processes(device) as team:
-        return _trained(run, run, team, device, folder=folder, restart=restart, progress=progress, stepped=stepped)
+        kept: dict[str, Any] = dict(folder=folder, restart=restart, progress=progress, stepped=stepped)
+        return _trained(run, run, team, device, start=start, **kept)
 
 
 @torch.no_grad()
@@ -202,6 +206,7 @@ def _trained(
     restart: bool = False,
     progress: Callable[[Progress], None] | None = None,
     stepped: Callable[[int, int], None] | None = None,
+    start: Spikformer | None = None,
 ) -> tuple[Spikformer, TrainingReport]:
     started = time.monotonic()
     where, size = run.data.folder, run.data.size
@@ -209,7 +214,8 @@ def _trained(
     check_data(run, train_set, test_set)
     with torch_threads(run.train.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.train.seed)
-        training = _Training(run, team, device, train_set, test_set, None if folder is None else Path(folder))
+        place = None if folder is None else Path(folder)
+        training = _Training(run, team, device, train_set, test_set, place, start)
         training.fit(restart=restart, progress=progress, stepped=stepped)
         model = training.finished()
         steps = model.time_steps()
@@ -238,12 +244,13 @@ class _Training:
         train_set: datasets.Images,
         test_set: datasets.Images,
         folder: Path | None,
+        start: Spikformer | None = None,
     ) -> None:
         self.run, self.team, self.device, self.folder = run, team, device, folder
         self.train_set, self.test_set = train_set, test_set
         count = len(train_set.labels)
         self.chosen = datasets.spread_out(count, run.data.train_images or count)
-        self.model = Spikformer(run.model).to(device)
+        self.model = (start or Spikformer(run.model)).to(device)
         self.mean: dict[str, Tensor] | None = None
         if run.train.ema is not None:
             self.mean = {key: x.detach().clone() for key, x in self.model.named_parameters()}
@@ -356,8 +363,9 @@ class _Training:
         """The model with its mean weights, if there are any, and the batch norms' statistics of those."""
         if self.mean is not None:
             self.model.load_state_dict(self.mean, strict=False)
-        numbers = self.chosen[datasets.spread_out(len(self.chosen), ENOUGH)]
-        _recalibrate(self.model, self.train_set, numbers, 4 * self.run.train.batch_size)
+        if self.run.finetune is None:  # which freezes the batch norms
+            numbers = self.chosen[datasets.spread_out(len(self.chosen), ENOUGH)]
+            _recalibrate(self.model, self.train_set, numbers, 4 * self.run.train.batch_size)
         return self.model
 
     def _resume(self) -> int:

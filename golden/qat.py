@@ -1,0 +1,175 @@
+"""Fine-tuning of a trained model with quantised weights: what training sees is what the hardware computes.
+
+At each step `quantize` turns the parameters into integers, and the model runs with what those integers mean: folded
+weights rounded to their channel's scale and clipped, biases rounded to theirs, the thresholds of the contract. So
+there is no second definition of rounding that could differ from the first, and with power-of-two scales the model
+equals the integer network spike by spike while it learns. Gradients pass the rounding unchanged (straight-through
+estimator; Bengio et al., arXiv 1308.3432) to the weights and batch norm parameters below it.
+
+The running statistics of the batch norms and the time masks stay as they are: both are part of the hardware by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.func import functional_call
+
+from spikeloom.golden.network import Network
+from spikeloom.golden.quantize import FoldedSpikformer, Scales, folded_tensors, quantize, weight_scale
+from spikeloom.golden.run_config import DataConfig, FinetuneConfig, RunConfig, from_mapping
+from spikeloom.golden.spikformer import Spikformer
+from spikeloom.golden.time_mask import TimeMask
+from spikeloom.golden.train import Progress, Recipe, TrainingReport, train_run
+
+LEARNING_RATE = 5e-4  # its peak, a sixth of training's: measured in docs/quantisation.md
+
+
+class QuantizationAware(Spikformer):
+    """A Spikformer whose forward pass, in training and evaluation, is that of its integer network.
+
+    It begins as a copy of a trained model, and its parameters keep their names, so that they are those of a plain
+    model again. weight_bits, scales: as `quantize` takes them.
+    """
+
+    def __init__(self, model: Spikformer, *, weight_bits: int | Mapping[str, int], scales: Scales) -> None:
+        super().__init__(model.config)
+        self.load_state_dict(model.state_dict())
+        self.requires_grad_(True)
+        for stage in self.stages():
+            if stage.neurons.time_mask is not None:
+                stage.neurons.time_mask.requires_grad_(False)
+        self.weight_bits, self.scales = weight_bits, scales
+        # In a list, so that its parameters do not become those of this module.
+        self._folded = [FoldedSpikformer(model, self.network())]
+        self._held: dict[str, Tensor] | None = None
+        self.train(model.training)
+
+    def network(self) -> Network:
+        """The integer network of the parameters as they are."""
+        return quantize(self, weight_bits=self.weight_bits, scales=self.scales)
+
+    def plain(self) -> Spikformer:
+        """A usual model of the same parameters, in evaluation mode."""
+        model = Spikformer(self.config)
+        model.load_state_dict(self.state_dict())
+        return model.eval()
+
+    def train(self, mode: bool = True) -> QuantizationAware:
+        self._held = None  # what evaluation computes once
+        return super().train(mode)
+
+    def masks(self, groups: tuple[str, ...]) -> list[TimeMask]:
+        """None that could be trained."""
+        return []
+
+    def forward(self, images: Tensor) -> Tensor:
+        held = self._held
+        if held is None:
+            with torch.autocast(images.device.type, enabled=False):
+                held = self._tensors()
+        if not self.training and not torch.is_grad_enabled():
+            self._held = held
+        folded = self._folded[0] = self._folded[0].to(images.device)
+        return functional_call(folded, held, (images,))  # type: ignore[no-any-return]
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What takes the place of the folded model's weights and biases, by their names there."""
+        network, folded = self.network(), self._folded[0]
+        names = {id(x): name for name, x in [*folded.named_parameters(), *folded.named_buffers()]}
+        found = {}
+
+        def put(place: Tensor, real: Tensor, integers: Any) -> None:
+            exact = torch.from_numpy(integers).to(place.device).reshape(place.shape)
+            found[names[id(place)]] = _Rounded.apply(real.reshape(place.shape), exact.to(place.dtype))
+
+        for stage, there in zip(self.layers(), folded.layers(), strict=True):
+            if stage.projection is None or there.projection is None or there.norm is None:
+                continue
+            layer = network.layer(stage.name)
+            weight, bias = folded_tensors(stage)
+            assert layer.weight is not None and isinstance(there.norm.bias, Tensor)
+            put(there.projection.weight, weight, layer.weight * weight_scale(layer)[:, None, None, None])
+            fraction = 1 if layer.shift is None else 2.0**layer.shift
+            put(there.norm.bias, bias, layer.bias * layer.scale / fraction)
+        head = network.layers[-1]
+        assert head.weight is not None
+        put(folded.head.weight, self.head.weight, head.weight[:, :, 0, 0] * head.scale[:, None])
+        put(folded.head.bias, self.head.bias, head.bias * head.scale / (head.positions * network.steps))
+        return found
+
+
+class _Rounded(torch.autograd.Function):
+    """The second tensor, with the first one's gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, real: Tensor, rounded: Tensor) -> Tensor:
+        ctx.dtype = real.dtype
+        return rounded
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad.to(ctx.dtype), None
+
+
+def finetuning(
+    model: Spikformer,
+    header: Mapping[str, Any],
+    checkpoint: str,
+    *,
+    weight_bits: Mapping[str, int],
+    scales: Scales,
+    epochs: int,
+    learning_rate: float = LEARNING_RATE,
+    data: DataConfig | None = None,
+) -> RunConfig:
+    """The run that tunes a model: that of its training, as its checkpoint's header tells, with another end.
+
+    checkpoint: SHA-256 of its file. weight_bits: of each layer. learning_rate: falls along a cosine, without
+    warm-up. data: where it is not that of the training.
+    """
+    recipe = dict(header.get("recipe") or {})
+    if "dataset" in recipe:
+        recipe["mask_groups"] = tuple(recipe["mask_groups"])
+        run = Recipe(**recipe).run(model.config)
+    elif recipe:
+        run = from_mapping(recipe)
+    else:
+        run = RunConfig(model=model.config)
+    changed = replace(
+        run.train, epochs=epochs, learning_rate=learning_rate, min_learning_rate=0.0, warmup_epochs=0.0,
+        weight_decay=0.0, ema=None,
+    )  # fmt: skip
+    bits = tuple(f"{name}={bits}" for name, bits in weight_bits.items())
+    tuned = FinetuneConfig(checkpoint=checkpoint, weight_bits=bits, scales=scales)
+    return replace(run, model=model.config, data=data or run.data, train=changed, finetune=tuned)
+
+
+def finetune(
+    model: Spikformer,
+    run: RunConfig,
+    folder: str | Path | None = None,
+    *,
+    restart: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    stepped: Callable[[int, int], None] | None = None,
+) -> tuple[Spikformer, TrainingReport]:
+    """The model, tuned as `finetuning` says, in evaluation mode; the given one stays as it is.
+
+    ``quantize`` with the same options makes of it the network that was trained. The report's accuracies are of
+    integers. The other arguments, the resuming and the errors are those of `train_run`.
+    """
+    if run.finetune is None:
+        raise ValueError("the run has no section finetune; make it with finetuning()")
+    bits = {name: int(text) for name, _, text in (x.partition("=") for x in run.finetune.weight_bits)}
+    aware = QuantizationAware(model, weight_bits=bits, scales=run.finetune.scales)
+    tuned, report = train_run(run, folder, restart=restart, progress=progress, stepped=stepped, start=aware)
+    assert isinstance(tuned, QuantizationAware)
+    return tuned.plain(), report
