@@ -13,8 +13,8 @@ from spikeloom.cli.console import bars, emit, pairs, percent, table
 from spikeloom.cli.options import AsJson, Output
 
 if TYPE_CHECKING:
+    from spikeloom.golden.architectures import Model
     from spikeloom.golden.run_config import RunConfig
-    from spikeloom.golden.spikformer import Spikformer
     from spikeloom.golden.train import Progress, TrainingReport
 
 EXAMPLE = "Example: spikeloom train examples/fashion.yaml --set train.epochs=3 --data ~/data"
@@ -50,7 +50,7 @@ def train(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a Spikformer: as a configuration file says, or the digits model with dynamic time steps.
+    """Train a Spikformer or an E-SpikeFormer as a configuration file says, or the digits model with dynamic time steps.
 
     A run with a file goes on where it was stopped. The options from --seed to --fixed are for the digits model
     without a file; `torchrun --nproc-per-node N -m spikeloom.cli.main train CONFIG.yaml` takes N processes.
@@ -115,19 +115,22 @@ def _train_run(
         return
     with bars() as shown:
         advance = shown.bar(run.name)
+        stepping = run.architecture == "spikformer"
 
         def progress(state: Progress) -> None:
-            advance(state=f"epoch {state.epoch} of {state.epochs}  {_line(state)}")
+            advance(state=f"epoch {state.epoch} of {state.epochs}  {_line(state, steps=stepping)}")
 
         model, report = golden.train_run(run, path.parent, restart=restart, progress=progress, stepped=advance)
     _finish(model, report, run, path, as_json)
 
 
-def _line(state: Progress) -> str:
-    return f"accuracy {percent(state.accuracy)}  T_avg {state.t_avg:.2f}  loss {state.loss:.3f}"
+def _line(state: Progress, *, steps: bool = True) -> str:
+    """steps: the architecture has time steps."""
+    shown = f"T_avg {state.t_avg:.2f}  " if steps else ""
+    return f"accuracy {percent(state.accuracy)}  {shown}loss {state.loss:.3f}"
 
 
-def _finish(model: Spikformer, report: TrainingReport, run: RunConfig, path: Path, as_json: bool) -> None:
+def _finish(model: Model, report: TrainingReport, run: RunConfig, path: Path, as_json: bool) -> None:
     """Write the checkpoint and say what came out."""
     from spikeloom.golden import checkpoints
 
@@ -145,16 +148,14 @@ def _finish(model: Spikformer, report: TrainingReport, run: RunConfig, path: Pat
         "seed": run.train.seed,
         "seconds": report.seconds,
     }
-    summary = pairs(
-        "Trained",
-        [
-            ("checkpoint", str(path)),
-            ("held-out accuracy", percent(report.accuracy)),
-            ("training accuracy", percent(report.train_accuracy)),
-            ("T_avg of T_max", f"{report.t_avg:.2f} of {run.model.steps}"),
-            ("parameters", report.parameters),
-            ("seconds", report.seconds),
-        ],
-    )
-    steps = table("Time steps", ["layer", "T_l"], report.t_per_layer.items())
-    emit(record, summary, steps, f"Next: spikeloom quantize {path}", as_json=as_json)
+    stepping = run.architecture == "spikformer"
+    shown = [
+        ("checkpoint", str(path)),
+        ("held-out accuracy", percent(report.accuracy)),
+        ("training accuracy", percent(report.train_accuracy)),
+        *([("T_avg of T_max", f"{report.t_avg:.2f} of {run.model.steps}")] if stepping else []),
+        ("parameters", report.parameters),
+        ("seconds", report.seconds),
+    ]
+    steps = [table("Time steps", ["layer", "T_l"], report.t_per_layer.items())] if stepping else []
+    emit(record, pairs("Trained", shown), *steps, f"Next: spikeloom quantize {path}", as_json=as_json)

@@ -11,28 +11,30 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from spikeloom.golden.architectures import Model, architecture_of, config_from, make_model
 from spikeloom.golden.files import written_aside
-from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 
 FORMAT = "spikeloom.checkpoint"
 VERSION = 1
 
 
-def save(path: str | os.PathLike[str], model: Spikformer, **about: Any) -> None:
-    """Write the model's parameters and, as JSON, its configuration and what else is told ``about`` it.
+def save(path: str | os.PathLike[str], model: Model, **about: Any) -> None:
+    """Write the model's parameters and, as JSON, its architecture, configuration and what is told ``about`` it.
 
     Written aside, then renamed. Raises ValueError where a time mask is no prefix.
     """
     steps = model.time_steps()
-    header = {"config": asdict(model.config), "t_per_layer": steps, **about}
+    architecture = architecture_of(model.config)
+    header = {"architecture": architecture, "config": asdict(model.config), "t_per_layer": steps, **about}
     metadata = {"format": FORMAT, "version": str(VERSION), "checkpoint": json.dumps(header)}
     tensors = {key: x.detach().contiguous() for key, x in model.state_dict().items()}
     with written_aside(path) as aside:
         save_file(tensors, aside, metadata=metadata)
 
 
-def load(path: str | os.PathLike[str]) -> tuple[Spikformer, dict[str, Any]]:
-    """The model, in evaluation mode, and the header's JSON: "config", "t_per_layer" and what `save` was told.
+def load(path: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
+    """The model, in evaluation mode, and the header's JSON: "architecture" (Spikformer's where it is missing),
+    "config", "t_per_layer" and what `save` was told.
 
     Raises FileNotFoundError; ValueError, in one line, for a file that is corrupt, of another format or
     version, lacks a tensor, has one of the wrong shape, or holds a mask that is no prefix (with the layer's
@@ -53,7 +55,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Spikformer, dict[str, Any]]:
         raise ValueError(f"{path} has format version {metadata.get('version')}, this program reads {VERSION}")
     try:
         header = json.loads(metadata["checkpoint"])
-        model = Spikformer(SpikformerConfig(**header["config"]))
+        model = make_model(config_from(header))
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not describe a model: {error}") from error
     expected = model.state_dict()

@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from spikeloom.golden import datasets
+from spikeloom.golden.architectures import DEFAULT, Architecture, ModelConfig, architecture_of, config_class
 from spikeloom.golden.augment import Augmentation
 from spikeloom.golden.spikformer import SpikformerConfig
 
@@ -112,13 +113,15 @@ class FinetuneConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """One run. name: of its folder and of what comes out. model: shape and neurons (`SpikformerConfig`).
+    """One run. name: of its folder and of what comes out. architecture: spikformer or e_spikeformer. model: its shape
+    and neurons (`SpikformerConfig`, `ESpikeformerConfig`).
     finetune: where a trained model is tuned to quantised weights; `spikeloom quantize` fills it in.
     """
 
     name: str = "run"
+    architecture: Architecture = DEFAULT
     data: DataConfig = field(default_factory=DataConfig)
-    model: SpikformerConfig = field(default_factory=SpikformerConfig)
+    model: ModelConfig = field(default_factory=SpikformerConfig)
     augment: Augmentation = field(default_factory=Augmentation)
     train: TrainConfig = field(default_factory=TrainConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
@@ -127,6 +130,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
             raise ValueError(f"name must be letters, digits, dots and dashes, not {self.name!r}")
+        if architecture_of(self.model) != self.architecture:
+            made = architecture_of(self.model)
+            raise ValueError(f"architecture must be that of the model, {made}, not {self.architecture!r}")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -153,7 +159,11 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> RunConf
 
 def from_mapping(given: Mapping[str, Any]) -> RunConfig:
     """A configuration from nested mappings, as YAML or JSON has them."""
-    found = _read(RunConfig, given, "")
+    kinds: dict[str, Any] = {}
+    if isinstance(given, Mapping):  # the architecture decides what the section `model` can hold
+        kinds["model"] = config_class(given.get("architecture", DEFAULT))
+        given = {"model": {}, **given}
+    found = _read(RunConfig, given, "", kinds)
     assert isinstance(found, RunConfig)
     return found
 
@@ -223,11 +233,14 @@ def _names(kind: Any) -> str:
     return ", ".join(x.name for x in fields(kind))
 
 
-def _read(kind: Any, given: Any, path: str) -> Any:
-    """A value of a dataclass from a mapping; path: of its key, with a dot, or empty at the top."""
+def _read(kind: Any, given: Any, path: str, kinds: Mapping[str, Any] | None = None) -> Any:
+    """A value of a dataclass from a mapping; path: of its key, with a dot, or empty at the top.
+
+    kinds: of fields whose annotation leaves a choice.
+    """
     if not isinstance(given, Mapping):
         raise TypeError(f"{path.rstrip('.')} must have keys of its own ({_names(kind)}), not {given!r}")
-    hints = get_type_hints(kind)
+    hints = {**get_type_hints(kind), **(kinds or {})}
     for key in given:
         if key not in hints:
             raise ValueError(f"{path}{key}: unknown key; allowed: {_names(kind)}")

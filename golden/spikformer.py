@@ -92,25 +92,11 @@ class SpikformerConfig:
             raise ValueError(f"residual must be sew or ms, not {self.residual!r}")
         if self.dialect not in ("cifar", "imagenet"):
             raise ValueError(f"dialect must be cifar or imagenet, not {self.dialect!r}")
-        self._check_normalisation()
+        checked_normalisation(self)
         if self.initial_steps is None:
             object.__setattr__(self, "initial_steps", (self.steps + 1) // 2)
         if not 0 <= self.initial <= self.steps:
             raise ValueError(f"initial_steps must be in 0..{self.steps}, not {self.initial_steps!r}")
-
-    def _check_normalisation(self) -> None:
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std must be given together")
-        for key in ("mean", "std"):
-            value = getattr(self, key)
-            if value is None:
-                continue
-            value = tuple(float(x) for x in value)
-            object.__setattr__(self, key, value)
-            if len(value) != self.channels:
-                raise ValueError(f"{key} must have {self.channels} numbers, one a channel, not {len(value)}")
-            if not all(0 <= x <= 1 for x in value) or (key == "std" and 0 in value):
-                raise ValueError(f"{key} must be in 0..1, of pixels in 0..1, not {value}")
 
     @property
     def initial(self) -> int:
@@ -136,6 +122,22 @@ class SpikformerConfig:
     def hidden(self) -> int:
         """Channels between fc1 and fc2."""
         return self.dim * self.mlp_ratio
+
+
+def checked_normalisation(config: Any) -> None:
+    """Make ``mean`` and ``std`` of a configuration tuples of reals; ValueError where they are no normalisation."""
+    if (config.mean is None) != (config.std is None):
+        raise ValueError("mean and std must be given together")
+    for key in ("mean", "std"):
+        value = getattr(config, key)
+        if value is None:
+            continue
+        value = tuple(float(x) for x in value)
+        object.__setattr__(config, key, value)
+        if len(value) != config.channels:
+            raise ValueError(f"{key} must have {config.channels} numbers, one a channel, not {len(value)}")
+        if not all(0 <= x <= 1 for x in value) or (key == "std" and 0 in value):
+            raise ValueError(f"{key} must be in 0..1, of pixels in 0..1, not {value}")
 
 
 def official(dialect: Dialect, *, depth: int, dim: int, **options: Any) -> SpikformerConfig:

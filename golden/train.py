@@ -1,4 +1,4 @@
-"""Training of Spikformers, with trained time steps: one loop for a laptop's core and for many GPUs.
+"""Training of Spikformers, with trained time steps, and of E-SpikeFormers: one loop for one core and for many GPUs.
 
 `train` takes a model and a short recipe, and makes the digits model that is shipped; `train_run` takes a whole
 `RunConfig` and a folder, in which it keeps a log and what it needs to go on after a kill.
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spikeloom.golden import datasets, training_state
+from spikeloom.golden.architectures import Model, make_model
 from spikeloom.golden.augment import Augmentation, augment, mix
 from spikeloom.golden.files import written_aside
 from spikeloom.golden.neurons import compiled_neurons
@@ -158,7 +159,9 @@ def train(
     recipe = recipe or Recipe()
     if recipe.dataset not in datasets.KNOWN:
         raise ValueError(f"unknown data set {recipe.dataset!r}; known: {', '.join(datasets.KNOWN)}")
-    return _trained(recipe.run(config), recipe, Processes(), torch.device("cpu"), progress=progress)
+    model, report = _trained(recipe.run(config), recipe, Processes(), torch.device("cpu"), progress=progress)
+    assert isinstance(model, Spikformer)
+    return model, report
 
 
 def train_run(
@@ -169,7 +172,7 @@ def train_run(
     progress: Callable[[Progress], None] | None = None,
     stepped: Callable[[int, int], None] | None = None,
     start: Spikformer | None = None,
-) -> tuple[Spikformer, TrainingReport]:
+) -> tuple[Model, TrainingReport]:
     """Train as the configuration says and return the model, in evaluation mode, with a report.
 
     folder: where the run keeps its state after each epoch and `log.csv` (and TensorBoard's events, where
@@ -190,7 +193,7 @@ def train_run(
 
 
 @torch.no_grad()
-def accuracy(model: Spikformer, images: np.ndarray, labels: np.ndarray, *, batch: int = 180) -> float:
+def accuracy(model: Model, images: np.ndarray, labels: np.ndarray, *, batch: int = 180) -> float:
     """Share of images, uint8 (n, C, H, W), that the model classifies right, in evaluation mode."""
     samples = datasets.Samples(images, labels)
     return _correct(model, samples, np.arange(len(labels)), batch=batch) / len(labels)
@@ -207,7 +210,7 @@ def _trained(
     progress: Callable[[Progress], None] | None = None,
     stepped: Callable[[int, int], None] | None = None,
     start: Spikformer | None = None,
-) -> tuple[Spikformer, TrainingReport]:
+) -> tuple[Model, TrainingReport]:
     started = time.monotonic()
     where, size = run.data.folder, run.data.size
     train_set, test_set = (datasets.open_images(run.data.name, split, where, size=size) for split in ("train", "test"))
@@ -250,7 +253,7 @@ class _Training:
         self.train_set, self.test_set = train_set, test_set
         count = len(train_set.labels)
         self.chosen = datasets.spread_out(count, run.data.train_images or count)
-        self.model = (start or Spikformer(run.model)).to(device)
+        self.model = (start or make_model(run.model)).to(device)
         self.mean: dict[str, Tensor] | None = None
         if run.train.ema is not None:
             self.mean = {key: x.detach().clone() for key, x in self.model.named_parameters()}
@@ -359,7 +362,7 @@ class _Training:
         correct = _correct(self.model, self.test_set, numbers[team.rank :: team.count])
         return team.summed(correct, device=self.device)[0] / len(numbers)
 
-    def finished(self) -> Spikformer:
+    def finished(self) -> Model:
         """The model with its mean weights, if there are any, and the batch norms' statistics of those."""
         if self.mean is not None:
             self.model.load_state_dict(self.mean, strict=False)
@@ -435,7 +438,7 @@ def _tensorboard(folder: Path | None, done: int) -> Any:
         writer.close()  # type: ignore[no-untyped-call]
 
 
-def _optimizer(model: Spikformer, run: RunConfig) -> torch.optim.Optimizer:
+def _optimizer(model: Model, run: RunConfig) -> torch.optim.Optimizer:
     masks = [x for name, x in model.named_parameters() if "time_mask" in name]
     others = [x for name, x in model.named_parameters() if "time_mask" not in name]
     rate, decay = run.train.learning_rate, run.train.weight_decay
@@ -448,7 +451,7 @@ def _optimizer(model: Spikformer, run: RunConfig) -> torch.optim.Optimizer:
 
 
 @torch.no_grad()
-def _correct(model: Spikformer, images: datasets.Images, numbers: np.ndarray, *, batch: int = 180) -> int:
+def _correct(model: Model, images: datasets.Images, numbers: np.ndarray, *, batch: int = 180) -> int:
     """How many of the images with the given numbers the model classifies right, in evaluation mode."""
     was_training, device = model.training, model.head.weight.device
     model.eval()
@@ -462,7 +465,7 @@ def _correct(model: Spikformer, images: datasets.Images, numbers: np.ndarray, *,
 
 
 @torch.no_grad()
-def _recalibrate(model: Spikformer, images: datasets.Images, numbers: np.ndarray, batch: int) -> None:
+def _recalibrate(model: Model, images: datasets.Images, numbers: np.ndarray, batch: int) -> None:
     """Replace the running statistics of the batch norms by those of the final weights over the images."""
     norms = [x for x in model.modules() if isinstance(x, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
     for norm in norms:

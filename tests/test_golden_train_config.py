@@ -61,7 +61,7 @@ def test_overrides_win(load):
 @pytest.mark.parametrize(
     "text, overrides, expected",
     [
-        ("epochs: 3", (), "epochs: unknown key; allowed: name, data, model, augment, train, masks"),
+        ("epochs: 3", (), "epochs: unknown key; allowed: name, architecture, data, model, augment, train, masks"),
         ("train: {epoch: 3}", (), "train.epoch: unknown key; allowed: epochs, batch_size"),
         ("train: {epochs: three}", (), "train.epochs must be an integer, not 'three'"),
         ("train: {epochs: 3.5}", (), "train.epochs must be an integer, not 3.5"),
