@@ -143,18 +143,27 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> RunConf
 
     Raises FileNotFoundError; ValueError and TypeError, in one line, with the file or the key.
     """
+    given = mapping_in(path)
+    given.setdefault("name", Path(path).stem)
+    for text in overrides:
+        override(given, text)
+    return from_mapping(given)
+
+
+def mapping_in(path: str | os.PathLike[str], names: str | None = None) -> dict[str, Any]:
+    """The keys and values in a YAML file, none where it is empty. names: of what it may hold, for the message.
+
+    Raises FileNotFoundError; ValueError for no valid YAML, TypeError for anything but keys and values.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    given = _parsed(path.read_text(), str(path))
+    given = parsed(path.read_text(), str(path))
     if given is None:
-        given = {}
+        return {}
     if not isinstance(given, dict):
-        raise TypeError(f"{path} must hold keys and values ({_names(RunConfig)}), not {given!r}")
-    given.setdefault("name", path.stem)
-    for text in overrides:
-        _override(given, text)
-    return from_mapping(given)
+        raise TypeError(f"{path} must hold keys and values ({names or _names(RunConfig)}), not {given!r}")
+    return given
 
 
 def from_mapping(given: Mapping[str, Any]) -> RunConfig:
@@ -195,7 +204,8 @@ def check_data(config: RunConfig, train: datasets.Images, test: datasets.Images)
         raise ValueError(f"{config.data.name} has more than {config.model.classes} classes")
 
 
-def _parsed(text: str, where: str) -> Any:
+def parsed(text: str, where: str) -> Any:
+    """What a YAML text holds. ValueError, in one line, with ``where`` it stands."""
     class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
         """Refuses what SafeLoader overlooks: a key that comes twice."""
 
@@ -215,7 +225,8 @@ def _parsed(text: str, where: str) -> Any:
         raise ValueError(f"{where}{line}: no valid YAML: {problem}") from None
 
 
-def _override(given: dict[str, Any], text: str) -> None:
+def override(given: dict[str, Any], text: str) -> None:
+    """Change nested mappings as ``section.key=value`` says. ValueError for another form."""
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
@@ -226,7 +237,7 @@ def _override(given: dict[str, Any], text: str) -> None:
         if not isinstance(inner, dict):
             raise ValueError(f"{'.'.join(keys[: i + 1])} has no keys of its own: {text!r}")
         place = inner
-    place[keys[-1]] = _parsed(value, f"--set {path}")
+    place[keys[-1]] = parsed(value, f"--set {path}")
 
 
 def _names(kind: Any) -> str:
