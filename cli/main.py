@@ -18,6 +18,7 @@ from spikeloom.cli import (
     compile,
     data,
     demo,
+    energy,
     estimate,
     import_,
     info,
@@ -43,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (demo, train, quantize, models, info, estimate, compile, simulate, regress, build, program):
+for command in (demo, train, quantize, models, info, estimate, energy, compile, simulate, regress, build, program):
     app.command(epilog=command.EXAMPLE)(getattr(command, command.__name__.rpartition(".")[2]))
 app.add_typer(data.app, name="data")
 app.command("import", epilog=import_.EXAMPLE)(import_.import_)

@@ -130,7 +130,7 @@ def dense_sops(network: Network, layer: Layer) -> int:
     if layer.kind == "neurons":
         return 0
     planes = network.tensors()[layer.inputs[0]].planes
-    return (1 if layer.direct else network.steps) * planes * _dense(layer)
+    return (1 if layer.direct else network.steps) * planes * dense_taps(layer)
 
 
 def coverage(layer: Layer) -> np.ndarray:
@@ -142,15 +142,15 @@ def coverage(layer: Layer) -> np.ndarray:
     return np.outer(rows, columns)
 
 
+def dense_taps(layer: Layer) -> int:
+    """Products of a convolution in one time step, the taps in the padding left out."""
+    return int(coverage(layer).sum()) * _fan_out(layer) * layer.channels_in
+
+
 def _seen(inside: int, outside: int, layer: Layer) -> np.ndarray:
     """`coverage` of one dimension."""
     places = np.arange(outside)[:, None] * layer.stride + np.arange(layer.kernel) - layer.padding
     return np.bincount(places[(places >= 0) & (places < inside)], minlength=inside)
-
-
-def _dense(layer: Layer) -> int:
-    """Products of a convolution with all its taps inside the map, once."""
-    return int(coverage(layer).sum()) * _fan_out(layer) * layer.channels_in
 
 
 def _fan_out(layer: Layer) -> int:
@@ -223,7 +223,7 @@ def _fixed(network: Network, layer: Layer, info: dict[str, TensorInfo]) -> dict[
         found["dense"] = 2 * layer.positions * layer.channels_in * (layer.channels_out // layer.heads)
         found["macs"] = layer.positions**2 * (layer.channels_in + layer.channels_out)
     elif layer.weight is not None:
-        found["dense"] = found["macs"] = _dense(layer)
+        found["dense"] = found["macs"] = dense_taps(layer)
         found["image_macs"] = found["macs"] if layer.direct and active else 0
         found["checks"] = active * sources[0].planes * layer.channels_in * int(coverage(layer).sum())
     if layer.kind == "readout":
