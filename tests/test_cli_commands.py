@@ -21,7 +21,9 @@ from spikeloom.golden.operations import dense_sops
 from spikeloom.golden.random_network import random_images, random_network
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 
-COMMANDS = ("demo", "train", "quantize", "info", "estimate", "energy", "compile", "simulate", "regress", "build", "program")
+COMMANDS = (
+    *("demo", "train", "quantize", "info", "estimate", "energy", "compile", "simulate", "regress", "build", "program"),
+)
 SCRIPT = Path(sys.executable).with_name("spikeloom")
 CORE = ["--lanes", "8", "--neuron-lanes", "4"]
 
