@@ -116,10 +116,7 @@ def load_samples(
     count: only the first ones, or of a folder for each class evenly spaced ones. most: the same where count is
     None and there are more.
     """
-    if data is None:
-        data, known = trained_on(network.provenance)
-        if folder is None and (data == "folder" or not os.environ.get("SPIKELOOM_DATA")):
-            folder = known
+    data, folder = named_data(data, network.provenance, folder)
     if data == "random":
         from spikeloom.golden.random_network import random_images
 
@@ -127,8 +124,8 @@ def load_samples(
     shape = network.image_shape
     if data.endswith(".npz"):
         samples = _read_file(Path(data))
-    elif data.partition(":")[0] == "folder":
-        samples = _read_image_folder(data, folder, shape, count, most)
+    elif data == "folder":
+        samples = _read_image_folder(folder, shape, count, most)
     else:
         samples = _read_known(data, folder)
     if samples.images.ndim != 4 or samples.images.shape[1:] != shape:
@@ -137,6 +134,33 @@ def load_samples(
             f"not {samples.images.shape[1:]} of {data}; choose others with --data"
         )
     return samples.first(count if count or most is None else min(most, len(samples.images)))
+
+
+def named_data(data: str | None, provenance: dict[str, Any], folder: Path | None) -> tuple[str, Path | None]:
+    """The data set that is meant and the folder of its files; None takes the one of the training."""
+    if data is None:
+        data, known = trained_on(provenance)
+        if folder is None and (data == "folder" or not os.environ.get("SPIKELOOM_DATA")):
+            folder = known
+    elif data.startswith("folder:"):
+        data, folder = "folder", Path(data.removeprefix("folder:"))
+    return data, folder
+
+
+def training_images(data: str, folder: Path | None, network: Network, count: int) -> Samples:
+    """At most so many training images of a data set, evenly spaced; ValueError where they do not have the size."""
+    from spikeloom.golden import datasets
+
+    if data not in datasets.KNOWN:
+        known = ", ".join(datasets.KNOWN)
+        raise ValueError(f"training images are needed, of a data set ({known}), not {data!r}: choose one with --data")
+    found = datasets.open_images(data, "train", folder, size=network.image_shape[1])
+    if found.shape != network.image_shape:
+        raise ValueError(
+            f"network {network.name!r} takes images of shape {network.image_shape}, not {found.shape} of {data}"
+        )
+    chosen = datasets.spread_out(len(found.labels), count)
+    return Samples(found.batch(chosen), found.labels[chosen])
 
 
 def trained_on(provenance: dict[str, Any]) -> tuple[str, Path | None]:
@@ -157,13 +181,12 @@ def _read_known(name: str, folder: Path | None) -> Samples:
 
 
 def _read_image_folder(
-    data: str, folder: Path | None, shape: tuple[int, int, int], count: int | None, most: int | None
+    folder: Path | None, shape: tuple[int, int, int], count: int | None, most: int | None
 ) -> Samples:
     """Held-out images of a folder for each class, in the network's size; evenly spaced ones of them."""
     from spikeloom.golden import datasets
 
-    named = data.partition(":")[2]
-    found = datasets.open_images("folder", "test", Path(named) if named else folder, size=shape[1])
+    found = datasets.open_images("folder", "test", folder, size=shape[1])
     if count is not None and count > len(found.labels):
         raise ValueError(f"--images must be at most {len(found.labels)}, the images there are, not {count}")
     chosen = datasets.spread_out(len(found.labels), count or most or len(found.labels))

@@ -21,9 +21,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
+from spikeloom.golden import datasets
+from spikeloom.golden.architectures import Model
 from spikeloom.golden.network import Network
 from spikeloom.golden.quantize import FoldedSpikformer, Scales, folded_tensors, quantize, weight_scale
-from spikeloom.golden.run_config import DataConfig, FinetuneConfig, RunConfig, from_mapping
+from spikeloom.golden.run_config import FinetuneConfig, RunConfig, from_mapping
 from spikeloom.golden.spikformer import Spikformer
 from spikeloom.golden.time_mask import TimeMask
 from spikeloom.golden.train import Progress, Recipe, TrainingReport, train_run
@@ -120,7 +122,7 @@ class _Rounded(torch.autograd.Function):
 
 
 def finetuning(
-    model: Spikformer,
+    model: Model,
     header: Mapping[str, Any],
     checkpoint: str,
     *,
@@ -128,13 +130,16 @@ def finetuning(
     scales: Scales,
     epochs: int,
     learning_rate: float = LEARNING_RATE,
-    data: DataConfig | None = None,
+    data: tuple[str, Path | None] | None = None,
 ) -> RunConfig:
     """The run that tunes a model: that of its training, as its checkpoint's header tells, with another end.
 
     checkpoint: SHA-256 of its file. weight_bits: of each layer. learning_rate: falls along a cosine, without
-    warm-up. data: where it is not that of the training.
+    warm-up. data: name and folder of the data set, where it is not that of the training.
+    Raises ValueError for one without training images.
     """
+    if not isinstance(model, Spikformer):
+        raise ValueError("fine-tuning with quantised weights knows Spikformers alone")
     recipe = dict(header.get("recipe") or {})
     if "dataset" in recipe:
         recipe["mask_groups"] = tuple(recipe["mask_groups"])
@@ -149,11 +154,19 @@ def finetuning(
     )  # fmt: skip
     bits = tuple(f"{name}={bits}" for name, bits in weight_bits.items())
     tuned = FinetuneConfig(checkpoint=checkpoint, weight_bits=bits, scales=scales)
-    return replace(run, model=model.config, data=data or run.data, train=changed, finetune=tuned)
+    if data is not None:
+        name, folder = data
+        if name not in datasets.KNOWN:
+            known = ", ".join(datasets.KNOWN)
+            raise ValueError(f"fine-tuning needs the training images of a data set ({known}), not {name!r}")
+        place = None if folder is None else str(folder)
+        size = model.config.height if name == "folder" else run.data.size
+        run = replace(run, data=replace(run.data, name=name, folder=place, size=size))  # type: ignore[arg-type]
+    return replace(run, model=model.config, train=changed, finetune=tuned)
 
 
 def finetune(
-    model: Spikformer,
+    model: Model,
     run: RunConfig,
     folder: str | Path | None = None,
     *,
@@ -169,6 +182,7 @@ def finetune(
     if run.finetune is None:
         raise ValueError("the run has no section finetune; make it with finetuning()")
     bits = {name: int(text) for name, _, text in (x.partition("=") for x in run.finetune.weight_bits)}
+    assert isinstance(model, Spikformer)
     aware = QuantizationAware(model, weight_bits=bits, scales=run.finetune.scales)
     tuned, report = train_run(run, folder, restart=restart, progress=progress, stepped=stepped, start=aware)
     assert isinstance(tuned, QuantizationAware)
