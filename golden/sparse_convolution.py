@@ -19,21 +19,22 @@ from torch import Tensor, nn
 
 
 def enlarged(keep: Tensor, height: int, width: int) -> Tensor:
-    """A mask (B, 1, h, w) for maps of height x width, (B, 1, height, width).
+    """A mask (B, 1, h, w) for maps of height x width, (B, 1, height, width): of the place in which each position lies.
 
-    ValueError where these are no multiples of h and w.
+    ValueError where the map is smaller than the mask.
     """
     rows, columns = keep.shape[2:]
-    if height % rows or width % columns:
+    if height < rows or width < columns:
         raise ValueError(f"a mask of {rows}x{columns} does not fit a map of {height}x{width}")
-    return keep.repeat_interleave(height // rows, 2).repeat_interleave(width // columns, 3)
+    row, column = torch.arange(height) * rows // height, torch.arange(width) * columns // width
+    return keep[:, :, row[:, None], column]
 
 
 @contextmanager
 def sparse_convolutions(modules: Iterable[nn.Module], keep: Tensor) -> Iterator[None]:
     """Inside the block the two-dimensional convolutions and batch norms among the modules and below are sparse.
 
-    keep: (B, 1, h, w) of 0.0 and 1.0, with as many images as the batch; sizes of maps are multiples of h and w.
+    keep: (B, 1, h, w) of 0.0 and 1.0, with as many images as the batch; maps are at least as large.
     Tokens (B, C, N) are such maps of N = h w positions.
     """
     handles, norms = [], []
@@ -77,8 +78,10 @@ def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, kept: Tensor, x: Tensor) 
     """Batch norm over the kept positions; zeros elsewhere."""
     mask = _mask_for(kept, x)
     positions = x.movedim(1, -1)[mask]  # (kept, C)
-    if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
+    rate = norm.momentum
+    if norm.training and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
+        rate = 1 / float(norm.num_batches_tracked) if rate is None else rate
     y = F.batch_norm(
         positions,
         norm.running_mean,
@@ -86,7 +89,7 @@ def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, kept: Tensor, x: Tensor) 
         norm.weight,
         norm.bias,
         norm.training,
-        0.1 if norm.momentum is None else norm.momentum,
+        0.0 if rate is None else rate,
         norm.eps,
     )
     whole = torch.zeros_like(x.movedim(1, -1), dtype=y.dtype)

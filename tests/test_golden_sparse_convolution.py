@@ -53,6 +53,17 @@ def test_batch_norm_counts_the_kept_positions_alone():
     assert (y * (1 - keep) == 0).all() and norm.num_batches_tracked == 1
 
 
+def test_without_momentum_the_statistics_are_the_mean_of_all():
+    norm, keep = nn.BatchNorm2d(2, momentum=None), masks(batch=2)
+    batches = torch.randn(3, 2, 2, 4, 4)
+    with sparse_convolutions([norm], keep):
+        for x in batches:
+            norm(x)
+    seen = batches.transpose(1, 2).flatten(2, 3)[:, :, keep[:, 0].flatten(0, 1) == 1]  # (3, C, kept)
+    assert torch.allclose(norm.running_mean, seen.mean((0, 2)), atol=1e-6)
+    assert torch.allclose(norm.running_var, seen.var(2).mean(0), atol=1e-6)
+
+
 def test_tokens_are_masked_as_their_map():
     norm, linear, keep = nn.BatchNorm1d(3), nn.Conv1d(3, 3, 1), masks(batch=2)
     x = torch.randn(2, 3, 16)
@@ -82,11 +93,17 @@ def test_gradients_reach_the_weights():
     assert all(x.grad is not None and x.grad.abs().sum() > 0 for x in model[0].parameters())
 
 
+def test_a_mask_grows_by_the_place_of_each_position():
+    keep = torch.tensor([[1.0, 0, 1, 0]]).view(1, 1, 1, 4)
+    assert enlarged(keep, 1, 8).flatten().tolist() == [1, 1, 0, 0, 1, 1, 0, 0]
+    assert enlarged(keep, 2, 7)[0, 0, 1].tolist() == [1, 1, 0, 0, 1, 1, 0]
+
+
 def test_a_mask_that_does_not_fit_is_refused():
     model = network()
     with (
-        pytest.raises(ValueError, match="a mask of 3x3 does not fit a map of 8x8"),
-        sparse_convolutions([model], torch.ones(2, 1, 3, 3)),
+        pytest.raises(ValueError, match="a mask of 9x9 does not fit a map of 8x8"),
+        sparse_convolutions([model], torch.ones(2, 1, 9, 9)),
     ):
         model(torch.randn(2, 1, 8, 8))
     nothing = torch.zeros(2, 1, 3, 3)
