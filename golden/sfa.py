@@ -44,16 +44,18 @@ def sfa_spikes(x: Tensor, levels: int) -> Tensor:
     """The same as D binary steps: spikes 0.0 or 1.0, (D, ...) of x (...), whose sum is ``sfa(x, D)``; no gradient.
 
     An integrate-and-fire neuron with threshold 1 and soft reset, charged once to ``V = 0.5 + x``. Its first n
-    steps fire and the others do not. Of a half, ``V = 1`` at the step j: fires where j is even. The 0.5 is taken
-    off the threshold instead: then ``V - 1`` is exact in every floating-point type, which ``0.5 + x`` is not.
+    steps fire and the others do not. At ``V = 1`` it fires where that makes the number of its spikes even. The 0.5
+    is taken off the threshold instead: then ``V - 1`` is exact in every floating-point type, which ``0.5 + x`` is not.
     Raises ValueError where levels is not positive.
     """
     _check(levels)
     v, spikes = x.detach(), []
-    for j in range(1, levels + 1):
-        fires = (v > 0.5 if j % 2 else v >= 0.5).to(x.dtype)
-        v = v - fires
-        spikes.append(fires)
+    odd = torch.zeros_like(v, dtype=torch.bool)  # the number of spikes so far
+    for _ in range(levels):
+        fires = (v > 0.5) | ((v == 0.5) & odd)
+        odd = odd ^ fires
+        spikes.append(fires.to(v.dtype))
+        v = v - spikes[-1]
     return torch.stack(spikes)
 
 
