@@ -1,4 +1,4 @@
-"""From a trained Spikformer to the integer `Network`.
+"""From a trained model to the integer `Network`; what follows is of Spikformers (`golden.quantize_e_spikeformer`).
 
 Batch norm folds into weights and bias. The scale of a channel, the real value of one integer unit of its
 accumulator, folds into its threshold, so nothing is ever rescaled:
@@ -25,15 +25,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikeloom.golden.architectures import Model
+from spikeloom.golden.e_spikeformer import ESpikeformer
 from spikeloom.golden.execute import execute
 from spikeloom.golden.layout import NEURONS, Site, sites
-from spikeloom.golden.network import IMAGE, MOST_SHIFT, Layer, Network
+from spikeloom.golden.network import IMAGE, MOST_SHIFT, Coding, Layer, Network
+from spikeloom.golden.quantize_e_spikeformer import FoldedESpikeformer, norm_of, quantize_e_spikeformer
+from spikeloom.golden.scales import ChannelBias, bits_of, framed, head_of, readout_tensors
+from spikeloom.golden.scales import Scales as Scales
+from spikeloom.golden.scales import best_scale as best_scale
+from spikeloom.golden.scales import fold as fold
+from spikeloom.golden.scales import folded_tensors as folded_tensors
+from spikeloom.golden.scales import round_weights as round_weights
+from spikeloom.golden.scales import weight_scale as weight_scale
 from spikeloom.golden.spikformer import (
     ATTENTION_SCALE,
     PIXEL_SCALE,
@@ -46,7 +56,6 @@ from spikeloom.golden.spikformer import (
 from spikeloom.golden.threads import torch_threads
 from spikeloom.golden.widths import widths
 
-Scales = Literal["power-of-two", "free"]
 GAIN = {"spikingjelly": 2, "dts": 1}
 
 
@@ -73,46 +82,18 @@ class LayerReport:
     accuracy_lost: float | None
 
 
-def fold(stage: Branch) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (O, I, k, k) and bias (O,) of a layer with its batch norm, float64.
-
-    Those of the first layer apply to ``pixel * PIXEL_SCALE``, whatever the normalisation of the pixels.
-    """
-    with torch.no_grad():
-        weight, bias = folded_tensors(stage)
-    return weight.cpu().numpy(), bias.cpu().numpy()
-
-
-def folded_tensors(stage: Branch) -> tuple[Tensor, Tensor]:
-    """What `fold` returns, as functions of the layer's parameters that gradients pass through."""
-    projection, norm = stage.projection, stage.norm
-    assert projection is not None and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
-    assert norm.running_mean is not None and norm.running_var is not None
-    mean, variance = norm.running_mean.double(), norm.running_var.double()
-    slope = norm.weight.double() / torch.sqrt(variance + norm.eps)
-    weight = projection.weight.double()
-    weight = weight.reshape(*weight.shape[:2], *(weight.shape[2:] if weight.dim() == 4 else (1, 1)))
-    before = 0 if projection.bias is None else projection.bias.double()
-    bias = (before - mean) * slope + norm.bias.double()
-    weight = weight * slope[:, None, None, None]
-    if stage.normalisation is not None:
-        center, spread = (weight.new_tensor(x) for x in stage.normalisation)
-        bias = bias - weight.sum((2, 3)) @ (center / spread)
-        weight = weight / (PIXEL_TOP * PIXEL_SCALE * spread)[:, None, None]
-    return weight, bias
-
-
 def padding_pixel(config: SpikformerConfig) -> tuple[float, ...]:
     """The pixel of each channel that the model sees as zero, its padding; empty where that is the pixel 0."""
     return () if config.mean is None else tuple(PIXEL_TOP * x for x in config.mean)
 
 
 def quantize(
-    model: Spikformer,
+    model: Model,
     *,
     weight_bits: int | Mapping[str, int] = 8,
     scales: Scales = "power-of-two",
-    name: str = "spikformer",
+    name: str | None = None,
+    coding: Coding = "planes",
     provenance: Mapping[str, Any] | None = None,
     images: np.ndarray | None = None,
     labels: np.ndarray | None = None,
@@ -120,16 +101,37 @@ def quantize(
     """The integer network of a trained model.
 
     weight_bits: 8 or 4, of all layers or by layer name (8 where a name is missing). scales: see the module.
+    name: the architecture's when None. coding: of integers above 1 in dot products (`Network.coding`).
     provenance: goes into the network, next to the configuration and the options of the quantisation.
     images, labels: where given, the integer accuracy on them is measured and goes there too.
     Raises ValueError for other options, for a mask that is no prefix, and for weights that no scale can hold.
     """
-    config = model.config
     if scales not in ("power-of-two", "free"):
         raise ValueError(f"scales must be power-of-two or free, not {scales!r}")
+    given: dict[str, Any] = dict(weight_bits=weight_bits, scales=scales, coding=coding, provenance=provenance)
+    if isinstance(model, ESpikeformer):
+        network = quantize_e_spikeformer(model, name=name or "e_spikeformer", **given)
+    else:
+        network = _quantize_spikformer(model, name=name or "spikformer", **given)
+    if images is not None and labels is not None:
+        measured = {"accuracy_integer": execute(network, images).accuracy(labels), "images": len(images)}
+        network = replace(network, provenance={**network.provenance, **measured})
+    return network
+
+
+def _quantize_spikformer(
+    model: Spikformer,
+    *,
+    weight_bits: int | Mapping[str, int],
+    scales: Scales,
+    name: str,
+    coding: Coding,
+    provenance: Mapping[str, Any] | None,
+) -> Network:
+    config = model.config
     stages = {stage.name: stage for stage in model.layers()}
     steps = model.time_steps()
-    bits = _bits(weight_bits, [*stages, "head"])
+    bits = bits_of(weight_bits, [*stages, "head"])
     units = _branch_units(model, bits)
     layers = []
     for site in _sites(config):
@@ -143,7 +145,7 @@ def quantize(
             layers.append(_branch(stage, site, config, bits[site.name], units[site.name], units["stream"]))
     options = {"weight_bits": bits, "scales": scales}
     frame = 2 if config.mean is not None else 0
-    network = Network(
+    return Network(
         name=name,
         steps=config.steps,
         channels=config.channels,
@@ -152,16 +154,13 @@ def quantize(
         padding_pixel=tuple(round(x) for x in padding_pixel(config)),
         layers=tuple(layers),
         pixel_scale=PIXEL_SCALE,
+        coding=coding,
         provenance={**(provenance or {}), "config": asdict(config), "quantization": options},
     ).with_steps({})
-    if images is not None and labels is not None:
-        measured = {"accuracy_integer": execute(network, images).accuracy(labels), "images": len(images)}
-        network = replace(network, provenance={**network.provenance, **measured})
-    return network
 
 
 def report(
-    model: Spikformer,
+    model: Model,
     network: Network,
     *,
     images: np.ndarray | None = None,
@@ -174,8 +173,8 @@ def report(
     progress: called with the layers done and their number.
     """
     proven = widths(network)
-    whole = _accuracy(FoldedSpikformer(model), images, labels)
-    stages = {stage.name: stage for stage in model.layers()}
+    whole = _accuracy(_folded(model), images, labels)
+    stages: dict[str, Branch] = {stage.name: stage for stage in model.layers()}
     rows = []
     for layer in network.layers:
         row = LayerReport(
@@ -191,13 +190,14 @@ def report(
             accuracy_lost=None,
         )
         if layer.weight is not None:
-            real = _head(model)[0] if layer.kind == "readout" else fold(stages[layer.name])[0]
-            unit = weight_scale(layer)[:, None, None, None]
+            real = head_of(model.head)[0] if layer.kind == "readout" else fold(stages[layer.name])[0]
+            norm = norm_of(layer, model.config) if isinstance(model, ESpikeformer) else 1
+            unit = weight_scale(layer, norm)[:, None, None, None]
             top = (1 << layer.weight_bits - 1) - 1
             wanted = np.rint(real / unit)
             lost = None
             if whole is not None:
-                alone = FoldedSpikformer(model, network, only=layer.name)
+                alone = _folded(model, network, only=layer.name)
                 part = _accuracy(alone, images, labels)
                 lost = None if part is None else whole - part
             row = replace(
@@ -212,23 +212,6 @@ def report(
         if progress is not None:
             progress(len(rows), len(network.layers))
     return rows
-
-
-def weight_scale(layer: Layer) -> np.ndarray:
-    """Real value of one integer unit of each channel's weights, float64 (O,); pixels have their own scale."""
-    return layer.scale / PIXEL_SCALE if layer.direct else layer.scale
-
-
-class _ChannelBias(nn.Module):
-    """Stands in for a folded batch norm: adds one number a channel to (B, C, ...)."""
-
-    def __init__(self, bias: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("bias", bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        assert isinstance(self.bias, Tensor)
-        return x + self.bias.view(-1, *(1,) * (x.dim() - 2))
 
 
 class FoldedSpikformer(Spikformer):
@@ -270,7 +253,7 @@ class FoldedSpikformer(Spikformer):
                 bias = layer.bias * layer.scale / (1 if layer.shift is None else 2.0**layer.shift)
             stage.projection.weight.data = torch.from_numpy(weight).reshape(stage.projection.weight.shape)
             assert stage.norm_name is not None
-            setattr(stage.owner, stage.norm_name, _ChannelBias(torch.from_numpy(bias)))
+            setattr(stage.owner, stage.norm_name, ChannelBias(torch.from_numpy(bias)))
         if network is not None and only in (None, "head"):
             layer = network.layers[-1]
             assert layer.weight is not None
@@ -283,10 +266,7 @@ class FoldedSpikformer(Spikformer):
         """The images on the pixels' scale, with a frame of the padding pixel where the model normalises."""
         x = images.to(self.head.weight.dtype)
         if self.padding_pixel:
-            pixel = x.new_tensor(self.padding_pixel).view(-1, 1, 1)
-            framed = pixel.expand(len(x), -1, x.shape[2] + 2, x.shape[3] + 2).clone()
-            framed[:, :, 1:-1, 1:-1] = x
-            x = framed
+            x = framed(x, self.padding_pixel, 1)
         return x * PIXEL_SCALE
 
     @staticmethod
@@ -314,19 +294,6 @@ class QuantizedSpikformer(FoldedSpikformer):
             stage.neurons.time_steps = network.layer(stage.name).steps
 
 
-def _bits(weight_bits: int | Mapping[str, int], names: list[str]) -> dict[str, int]:
-    if isinstance(weight_bits, int):
-        weight_bits = dict.fromkeys(names, weight_bits)
-    unknown = sorted(set(weight_bits) - set(names))
-    if unknown:
-        raise ValueError(f"unknown layer {unknown[0]!r}; the layers are {', '.join(names)}")
-    found = {name: weight_bits.get(name, 8) for name in names}
-    for name, bits in found.items():
-        if bits not in (4, 8):
-            raise ValueError(f"weight_bits must be 4 or 8, not {bits!r} (layer {name!r})")
-    return found
-
-
 def _sites(config: SpikformerConfig) -> list[Site]:
     return sites(
         channels=config.channels,
@@ -350,7 +317,7 @@ def _branch_units(model: Spikformer, bits: Mapping[str, int]) -> dict[str, np.nd
         if not isinstance(branch, Stage):
             weight, _ = fold(branch)
             limit = GAIN[model.config.neuron] * model.config.threshold
-            found[branch.name] = _best_scale(
+            found[branch.name] = best_scale(
                 branch.name, weight, bits[branch.name], limit, limit * 2.0**-16, "power-of-two"
             )
     if not found:
@@ -369,7 +336,7 @@ def _branch(
         steps=config.steps,
         neuron=NEURONS[config.neuron],
         weight_bits=bits,
-        weight=_round(weight, unit, bits),
+        weight=round_weights(weight, unit, bits),
         bias=np.rint(bias / stream).astype(np.int64),
         threshold=np.zeros(len(bias), np.int64),
         scale=unit,
@@ -403,11 +370,11 @@ def _layer(
         )
     weight, bias = fold(stage)
     pixel = PIXEL_SCALE if site.fields["inputs"][0] == IMAGE else 1.0
-    unit = _best_scale(site.name, weight, bits, gain * v_th / pixel, gain * v_th * 2.0**-16, scales)
+    unit = best_scale(site.name, weight, bits, gain * v_th / pixel, gain * v_th * 2.0**-16, scales)
     scale = unit * pixel
     return Layer(
         **fields,
-        weight=_round(weight, unit, bits),
+        weight=round_weights(weight, unit, bits),
         bias=np.rint(bias / scale).astype(np.int64),
         threshold=_integer_threshold(site.name, gain * v_th / scale),
         scale=scale,
@@ -415,25 +382,9 @@ def _layer(
 
 
 def _readout(model: Spikformer, site: Site, bits: int) -> Layer:
-    weight, bias = _head(model)
     count = site.fields["height_in"] * site.fields["width_in"] * model.config.steps
-    top = (1 << bits - 1) - 1
-    largest = max(float(abs(weight).max()), 2.0**-100)
-    scale = np.full(len(weight), 2.0 ** np.ceil(np.log2(largest / top)))
-    return Layer(
-        **site.fields,
-        steps=model.config.steps,
-        weight_bits=bits,
-        weight=_round(weight, scale, bits),
-        bias=np.rint(bias * count / scale).astype(np.int64),
-        threshold=np.zeros(len(weight), np.int64),
-        scale=scale,
-    )
-
-
-def _head(model: Spikformer) -> tuple[np.ndarray, np.ndarray]:
-    weight = model.head.weight.detach().double().cpu().numpy()[:, :, None, None]
-    return weight, model.head.bias.detach().double().cpu().numpy()
+    fields = dict(site.fields, steps=model.config.steps, weight_bits=bits)
+    return Layer(**fields, **readout_tensors(model.head, bits, count))
 
 
 def _integer_threshold(name: str, real: np.ndarray) -> np.ndarray:
@@ -443,41 +394,13 @@ def _integer_threshold(name: str, real: np.ndarray) -> np.ndarray:
     return threshold.astype(np.int64)
 
 
-def _round(weight: np.ndarray, unit: np.ndarray, bits: int) -> np.ndarray:
-    top = (1 << bits - 1) - 1
-    return np.clip(np.rint(weight / unit[:, None, None, None]), -top - 1, top).astype(np.int8)
+def _folded(model: Model, network: Network | None = None, *, only: str | None = None) -> Model:
+    if isinstance(model, ESpikeformer):
+        return FoldedESpikeformer(model, network, only=only)
+    return FoldedSpikformer(model, network, only=only)
 
 
-def _best_scale(
-    name: str, weight: np.ndarray, bits: int, threshold: float, resolution: float, scales: Scales
-) -> np.ndarray:
-    """The scale of each channel's weights, (O,): of those with an integer threshold, the least squared error.
-
-    threshold: the real one, in units of the weights; clipping a few large weights may pay. resolution: the
-    least scale before clipping, for channels whose weights are next to nothing.
-    """
-    top = (1 << bits - 1) - 1
-    largest = abs(weight).reshape(len(weight), -1).max(1)
-    if not np.isfinite(largest).all():
-        raise ValueError(
-            f"layer {name!r}: channel {np.isfinite(largest).argmin()} has weights that are not finite"
-        )
-    unclipped = np.maximum(largest / top, resolution)
-    best = np.full(len(weight), np.inf)
-    chosen = np.zeros(len(weight))
-    for shrink in np.linspace(1, 0.4, 13) if scales == "free" else (1.0, 0.5):
-        if scales == "free":
-            unit = threshold / np.maximum(np.floor(threshold / (unclipped * shrink)), 1)
-        else:
-            unit = 2.0 ** np.ceil(np.log2(unclipped)) * shrink
-            unit = np.minimum(unit, threshold)
-        error = ((_round(weight, unit, bits) * unit[:, None, None, None] - weight) ** 2).sum((1, 2, 3))
-        better = error < best
-        best, chosen = np.where(better, error, best), np.where(better, unit, chosen)
-    return chosen
-
-
-def _accuracy(model: Spikformer, images: np.ndarray | None, labels: np.ndarray | None) -> float | None:
+def _accuracy(model: Model, images: np.ndarray | None, labels: np.ndarray | None) -> float | None:
     if images is None or labels is None:
         return None
     with torch.no_grad(), torch_threads(1):
