@@ -23,6 +23,7 @@ from spikeloom.cli import (
     import_,
     info,
     models,
+    nir,
     program,
     quantize,
     regress,
@@ -47,6 +48,7 @@ app = typer.Typer(
 for command in (demo, train, quantize, models, info, estimate, energy, compile, simulate, regress, build, program):
     app.command(epilog=command.EXAMPLE)(getattr(command, command.__name__.rpartition(".")[2]))
 app.add_typer(data.app, name="data")
+app.add_typer(nir.app, name="nir")
 app.command("import", epilog=import_.EXAMPLE)(import_.import_)
 app.command("generate", epilog=compile.EXAMPLE, help="The same as compile.")(compile.compile)
 
