@@ -126,6 +126,8 @@ def _train_run(
 
 def _line(state: Progress, *, steps: bool = True) -> str:
     """steps: the architecture has time steps."""
+    if state.accuracy is None:
+        return f"of pre-training  loss {state.loss:.3f}"
     shown = f"T_avg {state.t_avg:.2f}  " if steps else ""
     return f"accuracy {percent(state.accuracy)}  {shown}loss {state.loss:.3f}"
 

@@ -19,6 +19,7 @@ import yaml
 from spikeloom.golden import datasets
 from spikeloom.golden.architectures import DEFAULT, Architecture, ModelConfig, architecture_of, config_class
 from spikeloom.golden.augment import Augmentation
+from spikeloom.golden.masked_autoencoder import PretrainConfig
 from spikeloom.golden.spikformer import SpikformerConfig
 
 MASK_GROUPS = ("sps", "qkv", "attn", "mlp")
@@ -115,6 +116,7 @@ class FinetuneConfig:
 class RunConfig:
     """One run. name: of its folder and of what comes out. architecture: spikformer or e_spikeformer. model: its shape
     and neurons (`SpikformerConfig`, `ESpikeformerConfig`).
+    pretrain: what an E-SpikeFormer learns of hidden patches before it learns classes; null for nothing.
     finetune: where a trained model is tuned to quantised weights; `spikeloom quantize` fills it in.
     """
 
@@ -125,6 +127,7 @@ class RunConfig:
     augment: Augmentation = field(default_factory=Augmentation)
     train: TrainConfig = field(default_factory=TrainConfig)
     masks: MaskConfig = field(default_factory=MaskConfig)
+    pretrain: PretrainConfig | None = None
     finetune: FinetuneConfig | None = None
 
     def __post_init__(self) -> None:
@@ -133,6 +136,8 @@ class RunConfig:
         if architecture_of(self.model) != self.architecture:
             made = architecture_of(self.model)
             raise ValueError(f"architecture must be that of the model, {made}, not {self.architecture!r}")
+        if self.pretrain is not None and self.architecture != "e_spikeformer":
+            raise ValueError(f"pretrain is for the architecture e_spikeformer, not {self.architecture}")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

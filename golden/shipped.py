@@ -1,8 +1,8 @@
 """Models that come with the package: trained checkpoints, listed in a manifest with what proves them.
 
-The manifest, `models/manifest.json`, has for each model the file's SHA-256 and size, the accuracy on the held-out images
-and the command that made it. `python -m spikeloom.golden.shipped FILE...` writes it anew from checkpoints, which know
-all of that themselves. A file in the package has at most `LARGEST` bytes; larger models belong to a release.
+The manifest, `models/manifest.json`, has for each model the file's SHA-256 and size, the accuracy on the held-out
+images and the command that made it. `python -m spikeloom.golden.shipped FILE...` writes it anew from checkpoints,
+which know all of that themselves. A file in the package has at most `LARGEST` bytes; larger models belong to a release.
 """
 
 from __future__ import annotations

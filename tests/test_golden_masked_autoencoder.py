@@ -1,10 +1,15 @@
 """Pre-training with hidden patches: what is hidden, what is drawn, and that it learns."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from spikeloom.golden import training_state
 from spikeloom.golden.e_spikeformer import ESpikeformer, ESpikeformerConfig
 from spikeloom.golden.masked_autoencoder import MaskedAutoencoder, PretrainConfig, positions
+from spikeloom.golden.run_config import DataConfig, RunConfig, TrainConfig, load
+from spikeloom.golden.train import train_run
 
 SHAPE = dict(height=12, width=12, dims=(4, 8, 8, 8), depths=(1, 1, 0, 0, 1, 0), strides=(2, 1, 2, 1, 1))
 SHAPE |= dict(stem_kernel=3, sep_kernel=3, heads=2, sep_ratio=1, mlp_ratio=1, value_ratio=1)
@@ -110,3 +115,66 @@ def test_what_does_not_fit_is_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             PretrainConfig(**options)
+
+
+# The run.
+
+RUN = RunConfig(
+    architecture="e_spikeformer",
+    data=DataConfig(train_images=96, test_images=30),
+    model=ESpikeformerConfig(**SHAPE | dict(height=8, width=8)),
+    pretrain=PretrainConfig(epochs=2, dim=16, depth=1, heads=2),
+    train=TrainConfig(epochs=2, batch_size=32, device="cpu"),
+)
+
+
+def test_training_begins_with_what_pre_training_found(tmp_path):
+    seen = []
+    model, report = train_run(RUN, tmp_path, progress=seen.append)
+    assert [(x.epoch, x.accuracy is None) for x in seen] == [(1, True), (2, True), (1, False), (2, False)]
+    assert seen[1].loss < seen[0].loss
+    assert report.accuracy == seen[3].accuracy or report.accuracy > 0.0
+    before = training_state.load(tmp_path / "pretrain" / "state.safetensors").model
+    assert any(key.startswith("decoder.") for key in before)
+    plain, _ = train_run(replace(RUN, pretrain=None))
+    names = [key for key, x in model.named_parameters() if x.dim() > 1 and "head" not in key]
+
+    def distance(key):
+        return float((model.state_dict()[key] - before[f"encoder.{key}"]).norm())
+
+    far = [key for key in names if distance(key) > float((plain.state_dict()[key] - before[f"encoder.{key}"]).norm())]
+    assert len(far) < len(names) / 2  # six steps from there, not from elsewhere
+
+
+def test_a_killed_pre_training_goes_on(tmp_path):
+    whole, _ = train_run(RUN)
+
+    class Killed(Exception):
+        pass
+
+    for last in (1, 3):  # in pre-training, in training
+        seen = []
+
+        def kill(state, seen=seen, last=last):
+            seen.append(state)
+            if len(seen) == last:
+                raise Killed
+
+        with pytest.raises(Killed):
+            train_run(RUN, tmp_path, progress=kill)
+    again, _ = train_run(RUN, tmp_path)
+    assert all(torch.equal(x, again.state_dict()[key]) for key, x in whole.state_dict().items())
+
+
+def test_only_e_spikeformers_are_pre_trained():
+    with pytest.raises(ValueError, match="pretrain is for the architecture e_spikeformer, not spikformer"):
+        RunConfig(pretrain=PretrainConfig())
+
+
+def test_yaml_has_the_section(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("architecture: e_spikeformer\npretrain:\n  epochs: 3\n  hidden: 0.75\n")
+    run = load(path)
+    assert (run.pretrain.epochs, run.pretrain.hidden, run.pretrain.dim) == (3, 0.75, 64)
+    with pytest.raises(ValueError, match="pretrain.epochs must be positive, not 0"):
+        load(path, ["pretrain.epochs=0"])

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from spikeloom.cli.main import run as command
-from spikeloom.golden import checkpoints, datasets, training_state
+from spikeloom.golden import checkpoints, datasets, training_loop, training_state
 from spikeloom.golden import train as module
 from spikeloom.golden.augment import Augmentation
 from spikeloom.golden.parallel import Processes, local_device
@@ -71,7 +71,7 @@ def test_recalibration_takes_the_statistics_of_all_images():
     model = Spikformer(SpikformerConfig(dim=16, heads=2))
     images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8)
     samples = datasets.Samples(images.numpy(), np.zeros(40, np.int64))
-    module._recalibrate(model, samples, np.arange(40), 20)
+    training_loop._recalibrate(model, samples, np.arange(40), 20)
     currents = model.patch_embed.proj_conv(images / 256).detach()
     norm = model.patch_embed.proj_bn
     # Tolerance: the average of two halves against the average of all, in float32.
@@ -220,7 +220,8 @@ def test_the_mean_of_the_weights_is_what_comes_out():
 def test_learning_rate_follows_warm_up_and_cosine():
     train_config = TrainConfig(epochs=4, learning_rate=2.0, min_learning_rate=0.5, warmup_epochs=0.5, device="cpu")
     parts = (datasets.load("digits", x) for x in ("train", "test"))
-    training = module._Training(replace(TINY, train=train_config), Processes(), torch.device("cpu"), *parts, None)
+    run, device = replace(TINY, train=train_config), torch.device("cpu")
+    training = training_loop.TrainingLoop(run, Processes(), device, *parts, None, Spikformer(TINY.model))
     training.batches = 10
     rates = []
     for step in range(40):
@@ -264,7 +265,7 @@ def test_half_precision_and_compiled_neurons_are_switched_on(monkeypatch):
 
 
 def test_a_loss_that_is_no_number_ends_the_run(monkeypatch):
-    monkeypatch.setattr(module.F, "cross_entropy", lambda *args, **kw: args[0].sum() * float("nan"))
+    monkeypatch.setattr(training_loop.F, "cross_entropy", lambda *args, **kw: args[0].sum() * float("nan"))
     with pytest.raises(ValueError, match="the loss became nan in epoch 1; lower train.learning_rate"):
         train_run(TINY)
 
@@ -338,7 +339,7 @@ def test_processes_share_each_batch(monkeypatch):
         team = Processes(rank, 2)
         monkeypatch.setattr(Processes, "of_main", lambda self, x, device: torch.arange(97))
         monkeypatch.setattr(Processes, "summed", lambda self, *x, device: list(x))
-        training = module._Training(TINY, team, torch.device("cpu"), *parts, None)
+        training = training_loop.TrainingLoop(TINY, team, torch.device("cpu"), *parts, None, Spikformer(TINY.model))
         training.chosen = np.arange(97)
         training.batches = 4
         monkeypatch.setattr(training, "_step", lambda share, *rest: taken.append(share) or 1.0)

@@ -1,0 +1,75 @@
+"""Pre-training of an E-SpikeFormer on hidden patches, by the loop that trains it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spikeloom.golden import datasets
+from spikeloom.golden.architectures import Model
+from spikeloom.golden.augment import augment
+from spikeloom.golden.e_spikeformer import ESpikeformer
+from spikeloom.golden.masked_autoencoder import MaskedAutoencoder
+from spikeloom.golden.parallel import Processes
+from spikeloom.golden.run_config import RunConfig
+from spikeloom.golden.training_loop import Progress, TrainingLoop
+
+FOLDER = "pretrain"  # in that of the run
+
+
+def pretrain(
+    model: Model,
+    run: RunConfig,
+    team: Processes,
+    device: torch.device,
+    train_set: datasets.Images,
+    test_set: datasets.Images,
+    folder: Path | None,
+    *,
+    restart: bool,
+    progress: Callable[[Progress], None] | None,
+    stepped: Callable[[int, int], None] | None,
+) -> None:
+    """Change the model's weights to those that tell hidden patches from the others, as ``run.pretrain`` says.
+
+    The other arguments are those of `golden.train.train_run`; a state of its own, below the run's folder, lets it go
+    on after a kill.
+    """
+    place = None if folder is None else folder / FOLDER
+    loop = _Pretraining(_own(run), team, device, train_set, test_set, place, model)
+    loop.fit(restart=restart, progress=progress, stepped=stepped)
+
+
+def _own(run: RunConfig) -> RunConfig:
+    """The configuration of the pre-training as a run."""
+    assert run.pretrain is not None
+    warm = min(run.train.warmup_epochs, run.pretrain.epochs / 2)
+    train = replace(
+        run.train,
+        epochs=run.pretrain.epochs,
+        learning_rate=run.pretrain.learning_rate,
+        min_learning_rate=0.0,
+        warmup_epochs=warm,
+        ema=None,
+    )
+    return replace(run, train=train)
+
+
+class _Pretraining(TrainingLoop):
+    """The loop with a masked autoencoder around the model: no labels, no accuracy."""
+
+    def made_learner(self) -> torch.nn.Module:
+        assert isinstance(self.model, ESpikeformer) and self.run.pretrain is not None
+        return MaskedAutoencoder(self.model, self.run.pretrain)
+
+    def loss(self, images: Tensor, labels: Tensor, epoch: int, parallel: torch.nn.Module) -> Tensor:
+        with self.precision():
+            error: Tensor = parallel(augment(images, self.run.augment))
+        return error.float()
+
+    def score(self) -> None:
+        return None

@@ -1,0 +1,317 @@
+"""The loop of a training run: epochs over images, on one core or many GPUs, kept after each epoch.
+
+`TrainingLoop` learns classes; `golden.pretrain` makes it learn something else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spikeloom.golden import datasets, training_state
+from spikeloom.golden.architectures import Model
+from spikeloom.golden.augment import augment, mix
+from spikeloom.golden.files import written_aside
+from spikeloom.golden.parallel import Processes
+from spikeloom.golden.run_config import MASK_GROUPS, RunConfig, differences, from_mapping
+from spikeloom.golden.time_mask import mask_loss
+from spikeloom.golden.training_state import TrainingState
+
+STATE = "state.safetensors"  # in a run's folder
+LOG = "log.csv"
+ENOUGH = 16384  # images for the statistics of batch norms and for the training accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """The state after an epoch (1..epochs): mean loss, held-out accuracy (0..1, None in pre-training, which knows
+    no classes) and mean time steps.
+
+    rate: the learning rate at the end of the epoch. images_per_second: of training, all processes together.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float | None
+    t_avg: float
+    rate: float = 0.0
+    images_per_second: float = 0.0
+
+
+class TrainingLoop:
+    """One run of the loop: the model, what changes with it, and the folder that it is kept in.
+
+    team: the processes that train together. folder: None keeps nothing. model: is changed; in training it makes
+    class scores of uint8 images.
+    """
+
+    def __init__(
+        self,
+        run: RunConfig,
+        team: Processes,
+        device: torch.device,
+        train_set: datasets.Images,
+        test_set: datasets.Images,
+        folder: Path | None,
+        model: Model,
+    ) -> None:
+        self.run, self.team, self.device, self.folder = run, team, device, folder
+        self.train_set, self.test_set = train_set, test_set
+        count = len(train_set.labels)
+        self.chosen = datasets.spread_out(count, run.data.train_images or count)
+        self.model = model.to(device)
+        self.learner = self.made_learner().to(device)
+        self.mean: dict[str, Tensor] | None = None
+        if run.train.ema is not None:
+            self.mean = {key: x.detach().clone() for key, x in self.learner.named_parameters()}
+        self.optimizer = _optimizer(self.learner, run)
+        self.batches = math.ceil(len(self.chosen) / run.train.batch_size)
+        self.history: list[dict[str, Any]] = []
+        if team.rank:  # processes change their images differently
+            torch.manual_seed(run.train.seed + 1_000_003 * team.rank)
+
+    def made_learner(self) -> torch.nn.Module:
+        """What learns, the model or something around it: of images it makes what `loss` wants."""
+        return self.model
+
+    def fit(
+        self,
+        *,
+        restart: bool,
+        progress: Callable[[Progress], None] | None,
+        stepped: Callable[[int, int], None] | None,
+    ) -> None:
+        done = 0 if restart else self._resume()
+        for record in self.history:
+            if progress is not None:
+                progress(Progress(**record))
+        parallel = self.team.wrapped(self.learner, self.device)
+        with _tensorboard(self.folder if self.team.main else None, done) as log:
+            for epoch in range(done + 1, self.run.train.epochs + 1):
+                state = self._epoch(epoch, parallel, stepped)
+                self.history.append(asdict(state))
+                self._save(epoch)
+                log(state)
+                if progress is not None:
+                    progress(state)
+
+    def _epoch(self, epoch: int, parallel: torch.nn.Module, stepped: Callable[[int, int], None] | None) -> Progress:
+        train, team = self.run.train, self.team
+        started = time.monotonic()
+        self.learner.train()
+        total, seen, step = 0.0, 0, (epoch - 1) * self.batches
+        order = team.of_main(torch.randperm(len(self.chosen)), self.device)
+        for together in order.split(train.batch_size):
+            self._set_rate(step)
+            step += 1
+            if len(together) >= team.count:
+                share = together[team.rank :: team.count]
+                total += self._step(share, epoch, parallel) * len(share)
+                seen += len(share)
+            if stepped is not None:
+                stepped(step, train.epochs * self.batches)
+        self.learner.eval()
+        total, all_seen = team.summed(total, seen, device=self.device)
+        seconds = time.monotonic() - started
+        steps = self.model.time_steps().values()
+        return Progress(
+            epoch=epoch,
+            epochs=train.epochs,
+            loss=total / all_seen,
+            accuracy=self.score(),
+            t_avg=sum(steps) / len(steps),
+            rate=self.optimizer.param_groups[0]["lr"],
+            images_per_second=all_seen / seconds,
+        )
+
+    def _step(self, share: Tensor, epoch: int, parallel: torch.nn.Module) -> float:
+        """Learn from the given images; the loss."""
+        run, model = self.run, self.model
+        numbers = self.chosen[share.numpy()]
+        images = torch.from_numpy(self.train_set.batch(numbers)).to(self.device)
+        labels = torch.from_numpy(self.train_set.labels[numbers]).to(self.device)
+        loss = self.loss(images, labels, epoch, parallel)
+        shown = float(loss.detach())
+        if not math.isfinite(shown):
+            raise ValueError(f"the loss became {shown} in epoch {epoch}; lower train.learning_rate")
+        masks = model.masks(run.masks.groups)
+        if masks:
+            loss = loss + run.masks.weight * mask_loss(masks)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if run.train.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.learner.parameters(), run.train.clip)
+        self.optimizer.step()
+        for mask in model.masks((*MASK_GROUPS, "head")):  # which the mask loss does not know
+            mask.project_()
+        if self.mean is not None and run.train.ema is not None:
+            with torch.no_grad():
+                for key, x in self.learner.named_parameters():
+                    self.mean[key].lerp_(x, 1 - run.train.ema)
+        return shown
+
+    def loss(self, images: Tensor, labels: Tensor, epoch: int, parallel: torch.nn.Module) -> Tensor:
+        """Of a batch of images, without that of the time masks."""
+        run = self.run
+        images, targets = mix(augment(images, run.augment), labels, run.model.classes, run.augment, epoch=epoch)
+        with self.precision():
+            scores = parallel(images)
+        return F.cross_entropy(scores.float(), targets, label_smoothing=run.train.label_smoothing)
+
+    def precision(self) -> torch.autocast:
+        """The number type of products inside the block."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.run.train.precision == "bfloat16")
+
+    def _set_rate(self, step: int) -> None:
+        """Linear warm-up, then a cosine."""
+        train = self.run.train
+        warm = round(train.warmup_epochs * self.batches)
+        if step < warm:
+            share = (step + 1) / warm
+        else:
+            share = 0.5 * (1 + math.cos(math.pi * (step - warm) / max(train.epochs * self.batches - warm, 1)))
+            lowest = train.min_learning_rate / train.learning_rate if train.min_learning_rate else 0.0
+            share = lowest + (1 - lowest) * share if lowest else share
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+
+    def score(self) -> float | None:
+        """What an epoch's record has for the accuracy."""
+        return self.held_out_accuracy()
+
+    def held_out_accuracy(self) -> float:
+        """Of the held-out images, each process taking its share of them."""
+        count, team = len(self.test_set.labels), self.team
+        numbers = datasets.spread_out(count, self.run.data.test_images or count)
+        correct = count_correct(self.model, self.test_set, numbers[team.rank :: team.count])
+        return team.summed(correct, device=self.device)[0] / len(numbers)
+
+    def finished(self) -> Model:
+        """The model with its mean weights, if there are any, and the batch norms' statistics of those."""
+        if self.mean is not None:
+            self.learner.load_state_dict(self.mean, strict=False)
+        if self.run.finetune is None:  # which freezes the batch norms
+            numbers = self.chosen[datasets.spread_out(len(self.chosen), ENOUGH)]
+            _recalibrate(self.model, self.train_set, numbers, 4 * self.run.train.batch_size)
+        return self.model
+
+    def _resume(self) -> int:
+        """Take over the state in the folder, if there is one; the epochs that are done."""
+        if self.folder is None or not (self.folder / STATE).is_file():
+            return 0
+        state = training_state.load(self.folder / STATE)
+        before, now = from_mapping(state.run).as_dict(), self.run.as_dict()
+        changed = [key for key in differences(before, now) if key not in ("train.device", "data.folder")]
+        if changed:
+            raise ValueError(
+                f"{self.folder} holds a run with another {changed[0]}; go on with the same configuration, "
+                "choose another folder with -o, or begin anew with --restart"
+            )
+        self.learner.load_state_dict(state.model)
+        if state.mean is not None:
+            self.mean = {key: x.to(self.device) for key, x in state.mean.items()}
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
+        if self.team.rank < len(state.random):
+            torch.set_rng_state(state.random[self.team.rank])
+        self.history = state.history
+        return state.epoch
+
+    def _save(self, epoch: int) -> None:
+        if self.folder is None:
+            return
+        random = self.team.gathered(torch.get_rng_state(), self.device)
+        if self.team.main:
+            state = TrainingState(
+                model=self.learner.state_dict(),
+                mean=self.mean,
+                optimizer=self.optimizer.state_dict()["state"],
+                random=random,
+                epoch=epoch,
+                history=self.history,
+                run=self.run.as_dict(),
+            )
+            training_state.save(self.folder / STATE, state)
+            with written_aside(self.folder / LOG) as aside, open(aside, "w", newline="") as file:
+                writer = csv.DictWriter(file, self.history[0])
+                writer.writeheader()
+                writer.writerows(self.history)
+        self.team.wait()
+
+
+@contextlib.contextmanager
+def _tensorboard(folder: Path | None, done: int) -> Any:
+    """A function that logs an epoch for TensorBoard; it does nothing where that is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        folder = None
+    if folder is None:
+        yield lambda state: None
+        return
+    writer = SummaryWriter(str(folder), purge_step=done + 1)  # type: ignore[no-untyped-call]
+
+    def log(state: Progress) -> None:
+        for key in ("loss", "accuracy", "t_avg", "rate", "images_per_second"):
+            if getattr(state, key) is not None:
+                writer.add_scalar(key, getattr(state, key), state.epoch)  # type: ignore[no-untyped-call]
+        writer.flush()  # type: ignore[no-untyped-call]
+
+    try:
+        yield log
+    finally:
+        writer.close()  # type: ignore[no-untyped-call]
+
+
+def _optimizer(model: torch.nn.Module, run: RunConfig) -> torch.optim.Optimizer:
+    masks = [x for name, x in model.named_parameters() if "time_mask" in name]
+    others = [x for name, x in model.named_parameters() if "time_mask" not in name]
+    rate, decay = run.train.learning_rate, run.train.weight_decay
+    groups: list[dict[str, Any]] = [
+        {"params": [x for x in others if x.dim() > 1], "weight_decay": decay, "peak": rate},
+        {"params": [x for x in others if x.dim() < 2], "weight_decay": 0.0, "peak": rate},
+        {"params": masks, "weight_decay": 0.0, "peak": rate * run.masks.rate},
+    ]
+    return torch.optim.AdamW(groups, lr=rate)
+
+
+@torch.no_grad()
+def count_correct(model: Model, images: datasets.Images, numbers: np.ndarray, *, batch: int = 180) -> int:
+    """How many of the images with the given numbers the model classifies right, in evaluation mode."""
+    was_training, device = model.training, model.head.weight.device
+    model.eval()
+    correct = 0
+    for begin in range(0, len(numbers), batch):
+        part = numbers[begin : begin + batch]
+        scores = model(torch.from_numpy(images.batch(part)).to(device))
+        correct += int((scores.argmax(1).cpu().numpy() == images.labels[part]).sum())
+    model.train(was_training)
+    return correct
+
+
+@torch.no_grad()
+def _recalibrate(model: Model, images: datasets.Images, numbers: np.ndarray, batch: int) -> None:
+    """Replace the running statistics of the batch norms by those of the final weights over the images."""
+    norms = [x for x in model.modules() if isinstance(x, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    model.train()
+    for begin in range(0, len(numbers), batch):
+        part = images.batch(numbers[begin : begin + batch])
+        model(torch.from_numpy(part).to(model.head.weight.device))
+    model.eval()
+    for norm in norms:
+        norm.momentum = 0.1
