@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spikeloom.cli.console import emit, pairs, percent, table
+from spikeloom.cli.console import emit, note, pairs, percent, table
 from spikeloom.cli.inputs import load_network, time_steps
 from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Model, Steps
 
@@ -23,6 +23,7 @@ def info(
     if boards:
         _boards(as_json)
         return
+    from spikeloom.golden.layout import collapse
     from spikeloom.golden.widths import widths
 
     network = load_network(model, steps)
@@ -46,11 +47,13 @@ def info(
         for layer in network.layers
     ]
     about = network.provenance
+    bypassed = collapse({layer.name: layer.steps for layer in network.spiking})
     record: dict[str, Any] = {
         "name": network.name,
         "image_shape": [network.channels, network.height, network.width],
         "classes": network.classes,
         **time_steps(network),
+        "collapse": bypassed,
         "weights": sum(layer["weights"] for layer in layers),
         "layers": layers,
         "provenance": about,
@@ -84,6 +87,8 @@ def info(
         if key in about:
             summary.append((key.replace("_", " "), str(about[key])))
     emit(record, pairs(network.name, summary), table("Layers", columns, rows), as_json=as_json)
+    if bypassed is not None:
+        note(f"warning: {bypassed}")
 
 
 def _boards(as_json: bool) -> None:

@@ -27,7 +27,9 @@ from spikeloom.cli import (
     program,
     quantize,
     regress,
+    similarity,
     simulate,
+    sweep,
     train,
 )
 from spikeloom.cli.console import json_alone
@@ -45,7 +47,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (demo, train, quantize, models, info, estimate, energy, compile, simulate, regress, build, program):
+COMMANDS = (
+    *(demo, train, sweep, quantize, models, info, similarity, estimate, energy),
+    *(compile, simulate, regress, build, program),
+)
+for command in COMMANDS:
     app.command(epilog=command.EXAMPLE)(getattr(command, command.__name__.rpartition(".")[2]))
 app.add_typer(data.app, name="data")
 app.add_typer(nir.app, name="nir")

@@ -94,7 +94,7 @@ def _train_digits(
             advance(state.epoch, state.epochs, state=_line(state))
 
         model, report = golden.train(config, recipe, progress=progress)
-    _finish(model, report, recipe.run(config), output or Path("build/digits/checkpoint.safetensors"), as_json)
+    _finish(model, report, recipe.run(config), _checkpoint(output or Path("build/digits")), as_json)
 
 
 def _train_run(
@@ -109,7 +109,7 @@ def _train_run(
     run = run_config.load(file, changes)
     if data is not None:
         run = replace(run, data=replace(run.data, folder=str(data)))
-    path = output or Path("build") / run.name / "checkpoint.safetensors"
+    path = _checkpoint(output or Path("build") / run.name)
     if not is_main():
         golden.train_run(run, path.parent, restart=restart)
         return
@@ -122,6 +122,11 @@ def _train_run(
 
         model, report = golden.train_run(run, path.parent, restart=restart, progress=progress, stepped=advance)
     _finish(model, report, run, path, as_json)
+
+
+def _checkpoint(output: Path) -> Path:
+    """The file to write: a path that does not end like one is a folder, which two runs should not share."""
+    return output if output.suffix == ".safetensors" else output / "checkpoint.safetensors"
 
 
 def _line(state: Progress, *, steps: bool = True) -> str:

@@ -6,7 +6,7 @@ integers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -89,3 +89,30 @@ def sites(
         x = add(f"{block}.fc2", "mlp", (a,), (hidden, dim), fires=fires, residual=x)
     add("head", "head", (spikes("head_in", "head", x),), (dim, classes), kind="readout")
     return found
+
+
+def collapsed(steps: Mapping[str, int]) -> list[str]:
+    """Names of the layers with ``T_l`` = 0, of all layers' ``T_l`` by name."""
+    return [name for name, count in steps.items() if not count]
+
+
+def collapse(steps: Mapping[str, int]) -> str | None:
+    """What layers without time steps mean for a Spikformer with these ``T_l``, in one line; None without any.
+
+    Such a layer never fires and costs nothing. Behind it there are biases, the same for every image.
+    """
+    names = collapsed(steps)
+    if not names:
+        return None
+    said = [f"T_l = 0 in {len(names)} of {len(steps)} layers, which never fire: {', '.join(names)}"]
+    blind = [name for name in names if name.startswith("sps.") or name == "head_in"]
+    if blind:
+        said.append(f"nothing of an image passes {blind[0]}, so that all images get one class")
+    halves = {"attention": ("attn_in", "q", "k", "v", "attn", "proj"), "MLP": ("mlp_in", "fc1", "fc2")}
+    for block in dict.fromkeys(name.rpartition(".")[0] for name in names if name.startswith("block.")):
+        for half, parts in halves.items():
+            silent = [part for part in parts if f"{block}.{part}" in names]
+            if silent:
+                rest = "" if parts[-1] in silent else f", but for the biases of {parts[-1]}"
+                said.append(f"{half} of {block} bypassed{rest}")
+    return "; ".join(said)

@@ -39,9 +39,12 @@ def pretrain(
     The other arguments are those of `golden.train.train_run`; a state of its own, below the run's folder, lets it go
     on after a kill.
     """
+    assert isinstance(model, ESpikeformer)
     place = None if folder is None else folder / FOLDER
+    model.head.requires_grad_(False)  # nothing of the classes is learned, and data-parallel training must know
     loop = _Pretraining(_own(run), team, device, train_set, test_set, place, model)
     loop.fit(restart=restart, progress=progress, stepped=stepped)
+    model.head.requires_grad_(True)
 
 
 def _own(run: RunConfig) -> RunConfig:

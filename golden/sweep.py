@@ -1,0 +1,311 @@
+"""Sweeps: training runs that differ in a few keys.
+
+`load` reads a sweep's file into `Job`s, `run_point` does one of them, `golden.sweep_tables` lays the results out. Who
+runs the jobs, and where, is no matter here.
+
+What is measured of a run is measured of its integer network (8 bits), on held-out images:
+
+* TS: ``T_avg``, the mean of ``T_l`` over the layers that fire (equation 3);
+* SA: spikes a neuron and time step of all ``T_max``; masked steps count as steps without spikes;
+* SOPs: accumulates an image that spikes cause, a value n of a residual sum as n of them, both products of the
+  attention included; not those of the first layer, which reads pixels and is dense in any network.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from spikeloom.golden import checkpoints, datasets
+from spikeloom.golden.execute import execute
+from spikeloom.golden.files import written_aside
+from spikeloom.golden.layout import collapsed
+from spikeloom.golden.operations import TOTAL, operations
+from spikeloom.golden.quantize import quantize
+from spikeloom.golden.run_config import RunConfig, from_mapping, mapping_in, override, to_yaml
+from spikeloom.golden.spikformer import Spikformer
+from spikeloom.golden.train import Progress, train_run
+
+PAPER = ("I", "III", "IV")
+POINTS = "points"  # the table of what stands in no table of the paper
+SECTION = ("grid", "points")
+KEYS = ("name", "base", "set", "seeds", "images", *SECTION, "tables")
+MEASURED = 1000  # images where a sweep does not say
+GROUPS = ("qkv", "attn", "mlp", "sps")  # in the paper's order, so that equal sets are equal runs
+SHORT = 60  # letters of a folder's name that tell the keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run. key: unique and readable. changes: its differences from the base, by dotted key, without the seed and
+    without keys that have no effect. seed: of the run.
+    """
+
+    key: str
+    changes: dict[str, Any]
+    seed: int
+    run: RunConfig
+
+    def arguments(self, images: int | None) -> dict[str, Any]:
+        """Of `run_point`, as JSON: of the configuration what is not a default, so that new keys change nothing."""
+        return {"key": self.key, "run": _without_defaults(self.run), "images": images}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """name: of its folder. base: what the jobs change. images: held-out ones on which the integer networks are
+    measured, None for all. jobs: all runs, each once, the first seed of all first, so that there are tables early.
+    tables: keys of the jobs that each shows.
+    """
+
+    name: str
+    base: RunConfig
+    images: int | None
+    jobs: tuple[Job, ...]
+    tables: dict[str, tuple[str, ...]]
+
+    def arguments(self) -> dict[str, dict[str, Any]]:
+        """Arguments of `run_point` by the jobs' keys."""
+        return {job.key: job.arguments(self.images) for job in self.jobs}
+
+
+def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Sweep:
+    """A sweep's YAML file, with overrides of its base such as ``train.epochs=3``, which win.
+
+    Keys: name; base, the file of a run, seen from this one, or its sections; set, changes of the base by dotted key;
+    seeds, a list; images, how many held-out ones to measure, null for all; grid, lists of values by dotted key, all
+    combinations; points, a list of values by dotted key; tables, such grids and points by I, III or IV. A point
+    that changes model.steps and not model.initial_steps begins with half of the steps.
+
+    Raises FileNotFoundError; ValueError and TypeError, in one line, with the file and the place.
+    """
+    path = Path(path)
+    given = mapping_in(path, ", ".join(KEYS))
+    _only(given, KEYS, str(path))
+    name = given.get("name", path.stem)
+    mapping = _base(given.get("base", {}), path, name)
+    for key, value in _mapping(given.get("set", {}), f"{path}: set").items():
+        _put(mapping, key, value, f"{path}: set")
+    for text in overrides:
+        override(mapping, text)
+    seeds = given.get("seeds", [0])
+    if not isinstance(seeds, list) or not seeds or not all(type(x) is int for x in seeds):
+        raise ValueError(f"{path}: seeds must be a list of integers, not {seeds!r}")
+    images = given.get("images", MEASURED)
+    if images is not None and (type(images) is not int or images < 1):
+        raise ValueError(f"{path}: images must be a positive integer or null, not {images!r}")
+    sections = {POINTS: {key: given[key] for key in SECTION if key in given}} if set(given) & set(SECTION) else {}
+    for table, section in _mapping(given.get("tables", {}), f"{path}: tables").items():
+        if table not in PAPER:
+            raise ValueError(f"{path}: tables must be among {', '.join(PAPER)}, not {table!r}")
+        sections[table] = _mapping(section, f"{path}: table {table}")
+    if not sections:
+        raise ValueError(f"{path} has no grid, no points and no tables: nothing to run")
+    base = from_mapping(mapping)
+    if base.architecture != "spikformer":
+        raise ValueError(f"{path}: architecture must be spikformer, which has time steps, not {base.architecture!r}")
+    jobs: dict[str, Job] = {}
+    shown = {}
+    for table, section in sections.items():
+        where = f"{path}: {'the points' if table == POINTS else f'table {table}'}"
+        made = _jobs(mapping, base, section, seeds, where)
+        jobs |= {job.key: job for job in made}
+        shown[table] = tuple(dict.fromkeys(job.key for job in made))
+    in_order = sorted(jobs.values(), key=lambda job: seeds.index(job.seed))
+    return Sweep(name=base.name, base=base, images=images, jobs=tuple(in_order), tables=shown)
+
+
+def _base(given: Any, path: Path, name: str) -> dict[str, Any]:
+    if isinstance(given, str):
+        given = mapping_in(path.parent / given)
+    mapping = copy.deepcopy(_mapping(given, f"{path}: base"))
+    return {**mapping, "name": name}
+
+
+def _jobs(
+    mapping: dict[str, Any], base: RunConfig, section: Mapping[str, Any], seeds: list[int], where: str
+) -> list[Job]:
+    """The runs of a section, where equal ones have equal keys."""
+    found = []
+    for point in _points(section, where):
+        for seed in seeds:
+            try:
+                run = _changed(mapping, point, seed)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{where}: {text_of(point)}: {error}") from None
+            changes = _effective_changes(run, base)
+            key = f"{text_of(changes)}, seed={seed}" if changes else f"seed={seed}"
+            found.append(Job(key=key, changes=changes, seed=seed, run=run))
+    return found
+
+
+def _points(section: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """The points of a list and of a grid, in the order in which they stand there."""
+    _only(section, SECTION, where)
+    found: list[dict[str, Any]] = []
+    for kind, given in section.items():
+        if kind == "points":
+            if not isinstance(given, list):
+                raise TypeError(f"{where}: points must be a list, not {given!r}")
+            found += [_mapping(point, f"{where}: a point") for point in given]
+            continue
+        grid = _mapping(given, f"{where}: grid")
+        for key, values in grid.items():
+            if not isinstance(values, list) or not values:
+                raise TypeError(f"{where}: grid: {key} must be a list of values, not {values!r}")
+        found += [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    if not found:
+        raise ValueError(f"{where}: no points and no grid")
+    return found
+
+
+def _changed(mapping: dict[str, Any], point: Mapping[str, Any], seed: int) -> RunConfig:
+    changed = copy.deepcopy(mapping)
+    if "model.steps" in point and "model.initial_steps" not in point:
+        _put(changed, "model.initial_steps", None, "")
+    for key, value in {**point, "train.seed": seed}.items():
+        _put(changed, key, value, "")
+    run = from_mapping(changed)
+    groups = tuple(group for group in GROUPS if group in run.masks.groups)
+    return replace(run, masks=replace(run.masks, groups=groups))
+
+
+def _put(mapping: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Change a value by its dotted key."""
+    *path, last = str(key).split(".")
+    for name in path:
+        mapping = mapping.setdefault(name, {})
+        if not isinstance(mapping, dict):
+            raise TypeError(f"{where}: {name} of {key} has no keys of its own")
+    mapping[last] = value
+
+
+def _mapping(given: Any, where: str) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise TypeError(f"{where} must be keys and values, not {given!r}")
+    return given
+
+
+def _only(given: Mapping[str, Any], allowed: tuple[str, ...], where: str) -> None:
+    for key in given:
+        if key not in allowed:
+            raise ValueError(f"{where}: {key}: unknown key; allowed: {', '.join(allowed)}")
+
+
+def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Values by dotted key, in JSON's types."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            found |= flat(item, f"{path}{key}.")
+        else:
+            found[f"{path}{key}"] = list(item) if isinstance(item, tuple) else item
+    return found
+
+
+def _effective_changes(run: RunConfig, base: RunConfig) -> dict[str, Any]:
+    """What a run has otherwise than the base, of the keys that have an effect."""
+    values, before = flat(run.as_dict()), flat(base.as_dict())
+    idle = {"name", "data.folder", "train.seed"}
+    if not values.get("model.dynamic"):
+        idle |= {key for key in values if key.startswith("masks.")} | {"model.initial_steps", "model.floor"}
+    elif not values["masks.groups"]:
+        idle.add("masks.weight")
+    if isinstance(values.get("masks.groups"), list):  # a set, whose order has no effect
+        values["masks.groups"], before["masks.groups"] = sorted(values["masks.groups"]), sorted(before["masks.groups"])
+    return {key: value for key, value in values.items() if key not in idle and value != before.get(key)}
+
+
+def _without_defaults(run: RunConfig) -> dict[str, Any]:
+    """The mapping of a configuration without what is default anyway; `from_mapping` makes the same of it."""
+    default = flat(RunConfig().as_dict())
+    mapping: dict[str, Any] = {}
+    for key, value in flat(run.as_dict()).items():
+        kept = key in ("name", "architecture", "model.initial_steps")
+        if kept or key not in default or value != default[key]:
+            _put(mapping, key, value, "")
+    mapping["name"] = "run"
+    return mapping if from_mapping(mapping) == from_mapping({**run.as_dict(), "name": "run"}) else run.as_dict()
+
+
+def text_of(changes: Mapping[str, Any]) -> str:
+    """Changes by dotted key, in one line."""
+    shown = (f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in changes.items())
+    return ", ".join(shown).replace('"', "")
+
+
+def folder_of(key: str, run: Mapping[str, Any]) -> str:
+    """Name of the folder of a run: readable, and unique by the digest of its configuration."""
+    digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:8]
+    short = re.sub(r"[^A-Za-z0-9._=]+", "-", re.sub(r"\b[a-z]+\.(?=[a-z_]+=)", "", key)).strip("-")
+    return f"{short[:SHORT]}-{digest}"
+
+
+def run_point(
+    *,
+    key: str,
+    run: Mapping[str, Any],
+    images: int | None,
+    runs: str,
+    data: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Train one run in its folder below ``runs``, measure its integer network, and say what came out.
+
+    key: of the job, for the folder's name. run: its configuration. images: held-out ones to measure, None for all.
+    data: folder of the data set's files. A run that was killed goes on behind its last epoch.
+
+    The result: accuracy (of the model in floating point, on all held-out images), accuracy_integer, activity (SA,
+    0..1) and sops (of the integer network, an image) on as many as ``images``, t_avg, t_per_layer, collapsed (layers
+    with ``T_l`` = 0), parameters, epochs, seed, train_seconds (wall clock of all epochs, whenever they ran).
+    """
+    mapping = copy.deepcopy(dict(run))
+    if data is not None:
+        _put(mapping, "data.folder", data, "")
+    config = from_mapping(mapping)
+    folder = Path(runs) / folder_of(key, run)
+    with written_aside(folder / "run.yaml") as aside:
+        aside.write_text(to_yaml(config))
+    history: dict[int, Progress] = {}
+
+    def keep(state: Progress) -> None:
+        history[state.epoch] = state
+        if progress is not None:
+            progress(state)
+
+    model, report = train_run(config, folder, progress=keep)
+    assert isinstance(model, Spikformer)  # as `load` sees to
+    checkpoints.save(folder / "checkpoint.safetensors", model, **report.as_dict())
+    network = quantize(model, name=config.name)
+    where = config.data.folder
+    train_set, held_out = (
+        datasets.open_images(config.data.name, split, where, size=config.data.size) for split in ("train", "test")
+    )
+    count = len(held_out.labels)
+    numbers = datasets.spread_out(count, min(images or count, count))
+    chosen, labels = held_out.batch(numbers), held_out.labels[numbers]
+    work = operations(network, chosen)
+    pixels = sum(work[layer.name].unary for layer in network.layers if layer.direct)
+    learned = config.data.train_images or len(train_set.labels)
+    return {
+        "accuracy": report.accuracy,
+        "accuracy_integer": execute(network, chosen).accuracy(labels),
+        "t_avg": report.t_avg,
+        "t_per_layer": report.t_per_layer,
+        "collapsed": collapsed(report.t_per_layer),
+        "activity": work[TOTAL].activity,
+        "sops": work[TOTAL].unary + work[TOTAL].product_unary - pixels,
+        "images": len(numbers),
+        "parameters": report.parameters,
+        "epochs": config.train.epochs,
+        "seed": config.train.seed,
+        "train_seconds": round(sum(learned / x.images_per_second for x in history.values()), 1),
+    }
