@@ -77,7 +77,9 @@ def chain(seed, neuron, *, steps=4, depthwise=True, **header):
         layers.append(layer("sps.1", "sps.0", (5, 4, 5), 5, kernel=3, padding=1, depthwise=True))
     layers.append(layer("sps.2", layers[-1].name, (5, 4, 5), 6, weight_bits=8))
     head = layer("head", "sps.2", (6, 4, 5), 3)
-    head = replace(head, kind="readout", group="head", threshold=np.zeros(3, int), scale=np.full(3, 2.0**-7))
+    small = head.weight // 4  # so that another scale would do as well
+    head = replace(head, kind="readout", group="head", weight=small)
+    head = replace(head, threshold=np.zeros(3, int), scale=np.full(3, 2.0**-7))
     shape = dict(steps=steps, channels=2, height=8, width=10)
     return Network(name="chain", layers=(*layers, head), **{**shape, **header})
 
@@ -150,7 +152,7 @@ def foreign(rng):
         nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0])),
         nir.Flatten({"input": np.array([6, 3, 3])}, 0, -1),
         nir.Linear(dyadic(8, 54) * 4),
-        neurons(nir.LIF, 8, tau=2.0, r=1.0, v_leak=0.0),
+        neurons(nir.LIF, 8, tau=2.0, r=0.5, v_leak=0.0),
         nir.Affine(dyadic(8, 8), dyadic(8)),
         neurons(nir.IF, 8, r=1.0),
     ]
