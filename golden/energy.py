@@ -2,7 +2,7 @@
 
 All energies are in picojoules an image. `Operations` say how often, `Constants` how much:
 
-    compute      spiking: (synaptic operations + residual additions + 2 neuron updates) * accumulate
+    compute      spiking: (synaptic operations + residual additions + (1 + D) neuron updates) * accumulate
                  + image MACs * multiply_accumulate + checks * zero_check
                  not spiking: MACs * multiply_accumulate + (2 neurons + residual additions) * accumulate
     weights      words read * width * sram_bit, and where the weights are outside the chip, all of them once an image
@@ -10,7 +10,8 @@ All energies are in picojoules an image. `Operations` say how often, `Constants`
     membrane     words of potentials and of membrane streams, read and written, * width * sram_bit
     activations  bits read and written * sram_bit
 
-A neuron update is two accumulates: the bias, and the threshold that is compared or subtracted; the leak is a shift.
+A neuron update is an accumulate for the bias and one for each of its D thresholds, compared or subtracted; spikes of 0
+and 1 have D = 1. The leak is a shift.
 Softmax, normalisation and activation functions of the network that does not spike cost nothing here, in its favour.
 A layer that reads the image does multiplications, its pixels being no spikes; a synaptic operation of a value n is
 counted in the network's coding. Checks are of all inputs that are spikes.
@@ -41,7 +42,6 @@ from spikeloom.golden.operations import TOTAL, Operations, coverage, operations
 from spikeloom.golden.widths import widths
 
 Reuse = Literal["none", "full"]
-UPDATE = 2  # accumulates of a neuron update
 EQUAL_ACCURACY = 0.01  # accuracies that differ by more are not called equal
 _INTEGER_ACTIVATION = 8  # bits of an activation of a network of integers that does not spike
 
@@ -148,7 +148,7 @@ def spiking(
             events, products = done.unary, done.product_unary
         events, checks = (done.image_macs, 0.0) if layer.direct else (events, done.checks)
         compute = done.image_macs * constants.multiply_accumulate + checks * constants.zero_check
-        additions = done.additions + UPDATE * done.neuron_updates + products + (0 if layer.direct else events)
+        additions = done.additions + update(layer) * done.neuron_updates + products + (0 if layer.direct else events)
         weight, word = constants.word_bits or layer.weight_bits, constants.word_bits or proven[layer.name].membrane
         reads = 0.0
         if layer.weight is not None:
@@ -209,7 +209,7 @@ def not_spiking(
         outside = done.weights * weight * constants.dram_bit if external else 0.0
         made = 0 if layer.kind == "readout" else outputs
         found[layer.name] = Energy(
-            compute=done.macs * constants.multiply_accumulate + (UPDATE * neurons + added) * constants.accumulate,
+            compute=done.macs * constants.multiply_accumulate + (2 * neurons + added) * constants.accumulate,
             weights=reads * weight * constants.sram_bit + outside,
             membrane=0.0,
             activations=(inputs + (made + added) * real) * constants.sram_bit,
@@ -228,6 +228,11 @@ def warnings(accuracies: Sequence[tuple[str, float | None]]) -> list[str]:
         for name, found in others
         if found is not None and round(abs(found - wanted), 9) > EQUAL_ACCURACY
     ]
+
+
+def update(layer: Layer) -> int:
+    """Accumulates of an update of one of the layer's neurons."""
+    return 1 + layer.neuron.levels
 
 
 def _check(reuse: str) -> None:

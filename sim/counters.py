@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from spikeloom.gen.compiler import Compiled
-from spikeloom.golden.energy import UPDATE, Constants, Energy
+from spikeloom.golden.energy import Constants, Energy, update
 from spikeloom.golden.network import Layer
 from spikeloom.golden.operations import Operations, dense_taps
 from spikeloom.sim.simulate import SimulationReport
@@ -147,7 +147,7 @@ def energy(report: SimulationReport, compiled: Compiled, constants: Constants) -
     for layer in compiled.network.layers:
         found = counters[layer.name]
         updates = layer.steps * layer.positions * layer.channels_out if layer.spiking else 0
-        compute += found["sops_done"] + found["kv_updates"] * config.lanes + UPDATE * updates
+        compute += found["sops_done"] + found["kv_updates"] * config.lanes + update(layer) * updates
         if layer.weight is not None:
             weights += found["weight_rows_read"] * config.lanes
         membrane += (found["membrane_reads"] + found["membrane_writes"]) * config.neuron_lanes

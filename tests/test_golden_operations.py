@@ -5,12 +5,16 @@ from dataclasses import replace
 import golden_reference
 import numpy as np
 import pytest
+import torch
 from golden_reference import at, receptive_field
 
 from spikeloom.golden.counts import counts
+from spikeloom.golden.e_spikeformer import ESpikeformer, ESpikeformerConfig
+from spikeloom.golden.energy import CONSTANTS, not_spiking, spiking
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import IMAGE
 from spikeloom.golden.operations import TOTAL, dense_sops, operations
+from spikeloom.golden.quantize import quantize
 from spikeloom.golden.random_network import random_images, random_network
 
 
@@ -83,6 +87,40 @@ def test_operations_equal_loops_over_taps(case):
     for key, value in total.items():
         assert getattr(got[TOTAL], key) == value, key
     assert got[TOTAL].unary > got[TOTAL].planes > 0
+
+
+@pytest.mark.parametrize("coding", ["planes", "unary"])
+def test_operations_of_integer_spikes(coding):
+    """An E-SpikeFormer: spikes of 0..D, depthwise convolutions, wide values, streams, a sum over the map."""
+    torch.manual_seed(0)
+    shape = dict(height=8, width=8, dims=(4, 8, 8, 8), heads=2, depths=(1, 0, 1, 0, 1, 0), strides=(1, 2, 1, 1, 1))
+    model = ESpikeformer(ESpikeformerConfig(**shape, stem_kernel=3, sep_kernel=3)).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.bias, 0, 2)
+    network = replace(quantize(model), coding=coding)
+    images = random_images(network, 1)
+    execution = execute(network, images, record=True)
+    tensors, steps = {}, {}
+    for name, values in execution.tensors.items():
+        tensors[name] = {tuple(map(int, key)): int(values[(key[0], 0, *key[1:])]) for key in np.argwhere(values[:, 0])}
+        steps[name] = len(values)
+    got = operations(network, images)
+    spikes = {name: {0: int(values.sum())} for name, values in execution.spikes.items()}
+    for layer in network.layers:
+        for key, value in expected(network, layer, tensors, steps, spikes).items():
+            assert getattr(got[layer.name], key) == value, (layer.name, key)
+    wide = [x for x in network.layers if x.kind == "attention"]
+    assert all(x.channels_out > x.channels_in and got[x.name].product_unary > 0 for x in wide) and wide
+    assert any(x.depthwise for x in network.layers) and network.layers[1].neuron.levels == 4
+    assert got[TOTAL].unary > got[TOTAL].planes and 0 < got[TOTAL].activity < 1
+    for constants in CONSTANTS.values():
+        energy = spiking(network, got, constants)[TOTAL]
+        assert energy.membrane > 0 and np.isfinite(energy.total)
+        assert not_spiking(network, got, constants)[TOTAL].compute > energy.compute
+    first = network.layers[0]
+    steady = spiking(network, got, CONSTANTS["int8"])[first.name].compute - 0.3 * got[first.name].image_macs
+    assert first.direct and steady == pytest.approx(0.1 * (5 * got[first.name].neurons + got[first.name].additions))
 
 
 def test_depthwise_convolutions_add_to_one_channel():
