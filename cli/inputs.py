@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from spikeloom.golden.architectures import Model
     from spikeloom.golden.network import Network
-    from spikeloom.golden.spikformer import Spikformer
     from spikeloom.rtl.config import CoreConfig
 
 RANDOM_IMAGES = 16
@@ -45,7 +45,7 @@ def model_path(model: str) -> Path:
     return shipped(model)
 
 
-def load_checkpoint(model: str) -> tuple[Spikformer, dict[str, Any], Path]:
+def load_checkpoint(model: str) -> tuple[Model, dict[str, Any], Path]:
     """The trained model, its header and its file."""
     from spikeloom.golden import checkpoints
 

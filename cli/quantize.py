@@ -24,10 +24,10 @@ from spikeloom.cli.inputs import (
 from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Data, DataFolder, Images, Output, Steps
 
 if TYPE_CHECKING:
+    from spikeloom.golden.architectures import Model
     from spikeloom.golden.network import Network
     from spikeloom.golden.precision import Sensitivity
     from spikeloom.golden.quantize import LayerReport
-    from spikeloom.golden.spikformer import Spikformer
     from spikeloom.golden.train import Progress
 
 EXAMPLE = "Example: spikeloom quantize build/mine/checkpoint.safetensors --budget 80kB --finetune 2 --scales free"
@@ -59,6 +59,9 @@ def quantize(
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Of --finetune. Default: 0.0005.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin --finetune anew instead of going on.")] = False,
     scales: Annotated[Literal["power-of-two", "free"], typer.Option(help="Of the channels.")] = "power-of-two",
+    coding: Annotated[
+        Literal["planes", "unary"], typer.Option(help="Of integer spikes in dot products: their bits, or n spikes.")
+    ] = "planes",
     name: Annotated[str | None, typer.Option(help="Default: the file's, or its folder's.")] = None,
     layer_losses: Annotated[
         bool, typer.Option("--layer-losses", help="Measure the accuracy that each layer alone loses.")
@@ -93,7 +96,12 @@ def quantize(
 
     def integers(trained: Any, weight_bits: int | Mapping[str, int], **about: Any) -> Network:
         made = golden.quantize(
-            trained, weight_bits=weight_bits, scales=scales, name=chosen, provenance={**provenance, **about}
+            trained,
+            weight_bits=weight_bits,
+            scales=scales,
+            coding=coding,
+            name=chosen,
+            provenance={**provenance, **about},
         )
         return with_steps(made, steps)
 
@@ -151,6 +159,7 @@ def quantize(
         "bits_per_layer": _bits_of(network),
         "weight_bytes": precision.weight_bytes(network),
         "scales": scales,
+        "coding": coding,
         "accuracy_float": accuracy_float,
         "accuracy_before_finetuning": accuracy_before,
         "accuracy_integer": accuracy_integer,
@@ -179,7 +188,7 @@ def quantize(
 
 
 def _finetuned(
-    model: Spikformer,
+    model: Model,
     header: dict[str, Any],
     network: Network,
     source: tuple[str, Path | None],
@@ -189,7 +198,7 @@ def _finetuned(
     epochs: int,
     rate: float | None,
     restart: bool,
-) -> tuple[Spikformer, Path]:
+) -> tuple[Model, Path]:
     """The model tuned to the network's bits and scales, and its checkpoint in the folder."""
 
     from spikeloom.golden import checkpoints, qat

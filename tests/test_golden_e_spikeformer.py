@@ -1,7 +1,5 @@
 """E-SpikeFormer: keys, sizes and equations of the official code; integer spikes equal spike-driven inference."""
 
-import re
-
 import pytest
 import torch
 from official_e_spikeformer import Official
@@ -21,37 +19,36 @@ SMALL = dict(
 
 
 def make(seed=0, dtype=torch.float32, *, dyadic=False, **fields):
-    """A model with random weights and batch norm statistics under which most neurons fire now and then.
+    """A model with random weights whose batch norms have the statistics of some images, so that all levels fire.
 
-    dyadic: all numbers are few bits, so that sums are exact in float64; the norms divide by 1.
+    dyadic: all numbers are few bits, so that sums are exact in float64; the norms divide by powers of two.
     """
     torch.manual_seed(seed)
-    model = ESpikeformer(ESpikeformerConfig(**{**SMALL, **fields})).eval()
+    model = ESpikeformer(ESpikeformerConfig(**{**SMALL, **fields})).double()
+    norms = [x for x in model.modules() if isinstance(x, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
     with torch.no_grad():
-        for key, x in model.state_dict().items():
-            if key.endswith("running_mean"):
-                x.normal_(0, 0.2)
-            elif key.endswith("running_var"):
-                x.uniform_(0.05, 0.3).mul_((4 / model.config.levels) ** 2)
-            elif re.search(r"(bn|conv\d?|Conv\.\w+)(\.1)?\.bias$", key):
-                x.normal_(0.4, 0.3)
+        for norm in norms:
+            norm.weight.uniform_(0.3, 0.6).mul_(model.config.levels)
+            norm.bias.normal_(0.2, 0.3)
+            norm.momentum = None
         model.head.weight.normal_()
-        if dyadic:
-            for module in model.modules():
-                if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
-                    module.eps = 0.0
-                    module.running_var.fill_((2 / model.config.levels) ** 2)
-            for x in model.state_dict().values():
-                if x.is_floating_point():
-                    x.copy_((x * 32).round() / 32)
-    return model.to(dtype)
+        model(random_images(model, 8, seed))
+        for norm in norms if dyadic else ():
+            norm.eps = 0.0
+            norm.running_var.copy_(4.0 ** norm.running_var.log2().div(2).round())
+        for key, x in model.state_dict().items() if dyadic else ():
+            if x.is_floating_point() and not key.endswith("running_var"):
+                x.copy_((x * 32).round() / 32)
+    return model.to(dtype).eval()
 
 
 def random_images(model, count=4, seed=0):
+    """Of falling brightness."""
     config = model.config
     generator = torch.Generator().manual_seed(seed)
     shape = (count, config.channels, config.height, config.width)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    pixels = torch.randint(0, 256, shape, generator=generator)
+    return (pixels // torch.arange(1, count + 1).view(-1, 1, 1, 1)).to(torch.uint8)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +113,7 @@ def test_forward_equals_the_equations(seed, levels):
     twin = Official(model.state_dict(), levels=levels, heads=config.heads, strides=config.strides)
     expected = twin(images.double() / 256)
     got = model(images)
-    assert expected.std() > 0.5
+    assert expected.std(0).min() > 0.5  # images differ
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
 
 
@@ -171,7 +168,7 @@ def test_spike_driven_inference_of_a_trained_model():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.9 * first
+    assert loss.item() < 0.95 * first
     assert all(x.grad is not None for x in model.parameters())
     model.eval()
     scores = model(images).detach()
