@@ -13,8 +13,6 @@ from spikeloom.golden.random_network import random_images, random_network
 from spikeloom.sim.simulate import report_of, simulate
 from spikeloom.sim.verilated import SimulationError, VerilatedCore
 
-LAYERS = ["sps.0", "sps.1", "rpe", *(f"block.0.{part}" for part in ("q", "k", "v", "attn", "proj", "fc1", "fc2"))]
-
 # (lanes, columns, neuron_lanes) and a random network: all of what a network or a core can vary
 CASES = {
     "small": ((4, 1, 1), dict()),
@@ -28,7 +26,7 @@ CASES = {
         (8, 1, 2),
         dict(time_steps={"sps.0": 1, "sps.1": 0, "block.0.q": 0, "block.0.fc2": 0, "block.0.proj": 5}, steps=5),
     ),
-    "silent": ((8, 2, 2), dict(time_steps=dict.fromkeys(LAYERS, 0), steps=2)),  # what a collapsed training leaves
+    "silent": ((8, 2, 2), dict(time_steps={"sps.1": 0, "rpe": 0, "block.0.proj": 0, "block.0.fc2": 0}, steps=2)),
     "no pooling": ((32, 4, 8), dict(pools=(False, False), height=4, width=3, stem=(4, 4), channels=2)),
 }
 
