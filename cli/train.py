@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spikeloom.cli.console import bars, emit, pairs, percent, table
+from spikeloom.cli.console import bars, emit, note, pairs, percent, table
 from spikeloom.cli.options import AsJson, Output
 
 if TYPE_CHECKING:
@@ -140,8 +140,10 @@ def _line(state: Progress, *, steps: bool = True) -> str:
 def _finish(model: Model, report: TrainingReport, run: RunConfig, path: Path, as_json: bool) -> None:
     """Write the checkpoint and say what came out."""
     from spikeloom.golden import checkpoints
+    from spikeloom.golden.layout import collapse
 
     about = report.as_dict()
+    bypassed = collapse(report.t_per_layer)
     checkpoints.save(path, model, command=shlex.join(["spikeloom", *sys.argv[1:]]), **about)
     record = {
         "checkpoint": path,
@@ -150,6 +152,7 @@ def _finish(model: Model, report: TrainingReport, run: RunConfig, path: Path, as
         "t_avg": report.t_avg,
         "t_max": run.model.steps,
         "t_per_layer": report.t_per_layer,
+        "collapse": bypassed,
         "parameters": report.parameters,
         "epochs": run.train.epochs,
         "seed": run.train.seed,
@@ -166,3 +169,5 @@ def _finish(model: Model, report: TrainingReport, run: RunConfig, path: Path, as
     ]
     steps = [table("Time steps", ["layer", "T_l"], report.t_per_layer.items())] if stepping else []
     emit(record, pairs("Trained", shown), *steps, f"Next: spikeloom quantize {path}", as_json=as_json)
+    if bypassed is not None:
+        note(f"warning: {bypassed}; model.floor=true keeps one step")
