@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ EXAMPLE = "Example: spikeloom import model_best.pth.tar --heads 12 -o build/mine
 
 def import_(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="Of the official Spikformer: .pth, .pth.tar, .safetensors.")
+        Path, typer.Argument(metavar="CHECKPOINT", help="Of an official model: .pth, .pth.tar, .safetensors.")
     ],
     heads: Annotated[int | None, typer.Option(min=1, help="Of the attention, where the file does not tell.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="T_max. Default: the file's, or 4.")] = None,
@@ -27,8 +27,10 @@ def import_(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a checkpoint of the official Spikformer code into one of ours; no code in it is ever run."""
+    """Turn a checkpoint of the official Spikformer or E-SpikeFormer into one of ours; no code in it is ever run."""
     from spikeloom.golden import checkpoints
+    from spikeloom.golden.architectures import architecture_of
+    from spikeloom.golden.e_spikeformer import ESpikeformerConfig
     from spikeloom.golden.files import file_hash
     from spikeloom.golden.import_checkpoint import import_checkpoint
 
@@ -38,12 +40,18 @@ def import_(
     origin = {"file": checkpoint.name, "sha256": file_hash(checkpoint), "sources": found.sources}
     checkpoints.save(path, found.model, command=shlex.join(["spikeloom", *sys.argv[1:]]), imported=origin)
     shape = (config.channels, config.height, config.width)
+    own: dict[str, Any]
+    if isinstance(config, ESpikeformerConfig):
+        own = {key: getattr(config, key) for key in ("dims", "depths", "strides", "levels")}
+        kind, steps_shown = f"{config.levels} levels", []
+    else:
+        own = {"dialect": config.dialect, "depth": config.depth, "dim": config.dim, "linear_biases": config.bias}
+        kind, steps_shown = f"{config.dialect} dialect", [("T_max", f"{config.steps} (from {found.sources['steps']})")]
     record = {
         "checkpoint": path,
         "name": found.name,
-        "dialect": config.dialect,
-        "depth": config.depth,
-        "dim": config.dim,
+        "architecture": architecture_of(config),
+        **own,
         "heads": config.heads,
         "mlp_ratio": config.mlp_ratio,
         "classes": config.classes,
@@ -51,7 +59,6 @@ def import_(
         "image_shape": shape,
         "mean": config.mean,
         "std": config.std,
-        "linear_biases": config.bias,
         "parameters": sum(x.numel() for x in found.model.parameters()),
         "dead_parameters": found.dead_parameters,
         "dead_keys": found.dead,
@@ -61,11 +68,11 @@ def import_(
     }
     ignored = f"{found.dead_parameters} in {len(found.dead)} tensors that nothing uses: norm1, norm2"
     summary = [
-        ("architecture", f"{found.name}, {config.dialect} dialect"),
+        ("architecture", f"{found.name}, {kind}"),
         ("classes", config.classes),
         ("heads", f"{config.heads} (from {found.sources['heads']})"),
         ("MLP ratio", config.mlp_ratio),
-        ("T_max", f"{config.steps} (from {found.sources['steps']})"),
+        *steps_shown,
         ("image", f"{'x'.join(map(str, shape))} (from {found.sources['size']})"),
         ("mean", f"{config.mean} (from {found.sources['normalisation']})"),
         ("std", str(config.std)),

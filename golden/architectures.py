@@ -16,9 +16,9 @@ CONFIGS: dict[str, type[ModelConfig]] = {"spikformer": SpikformerConfig, "e_spik
 DEFAULT: Architecture = "spikformer"  # of files that do not say
 
 
-def config_class(architecture: str) -> type[ModelConfig]:
+def config_class(architecture: Any) -> type[ModelConfig]:
     """ValueError for an unknown name."""
-    if architecture not in CONFIGS:
+    if not isinstance(architecture, str) or architecture not in CONFIGS:
         raise ValueError(f"architecture must be one of {', '.join(CONFIGS)}, not {architecture!r}")
     return CONFIGS[architecture]
 

@@ -1,4 +1,4 @@
-"""Checkpoints of other programs: the official Spikformer's state dicts become our checkpoints.
+"""Checkpoints of other programs: state dicts of the official Spikformer and E-SpikeFormer become our checkpoints.
 
 A file is a state dict, or a dictionary that has one under ``state_dict`` (timm's ``.pth.tar``) or ``model``, in
 PyTorch's format or safetensors. Nothing in it is ever executed: PyTorch's unpickler is restricted to tensors and
@@ -25,7 +25,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from spikeloom.golden.spikformer import CIFAR, CIFAR100, IMAGENET, Dialect, Spikformer, SpikformerConfig, official
+from spikeloom.golden import import_e_spikeformer
+from spikeloom.golden.architectures import Model, ModelConfig, make_model
+from spikeloom.golden.e_spikeformer import ESpikeformerConfig
+from spikeloom.golden.spikformer import CIFAR, CIFAR100, IMAGENET, Dialect, official
 
 PREFIXES = ("module.", "_orig_mod.")  # of data-parallel and of compiled models
 DEAD = re.compile(r"block\.\d+\.norm[12]\.(weight|bias)")
@@ -43,7 +46,6 @@ OTHERS = (
     ),
     ("patch_embed.stages.", "SpikingJelly 2.x's Spikformer", "it pools before its neurons"),
     ("mlp.mlp1_conv.", "a Spikingformer", "its shortcuts add membrane currents"),
-    ("encode_conv.", "an E-SpikeFormer (Spike-driven Transformer V3)", "its neurons fire integers"),
     ("attn.talking_heads", "a Spike-driven Transformer", "its attention has no matrix product"),
 )
 
@@ -52,12 +54,12 @@ OTHERS = (
 class Imported:
     """A model in evaluation mode and where everything about it comes from.
 
-    name: as the papers write it, "Spikformer-4-384". dead: keys of parameters that the official code creates and
-    never uses; dead_parameters: their numbers. prefix: what was stripped from the keys. sources: where "heads",
-    "steps", "size" and "normalisation" come from, in words.
+    name: as the papers write it, "Spikformer-4-384", or the code, "E-SpikeFormer-t". dead: keys of parameters that the
+    official code creates and never uses; dead_parameters: their numbers. prefix: what was stripped from the keys.
+    sources: where "heads", "steps", "size" and "normalisation" come from, in words.
     """
 
-    model: Spikformer
+    model: Model
     name: str
     dead: list[str]
     dead_parameters: int
@@ -80,6 +82,8 @@ def import_checkpoint(
     for part, what, why in OTHERS:
         if any(part in key for key in tensors):
             raise ValueError(f"{path} is {what}, which cannot be imported: {why}; official Spikformers can be")
+    if import_e_spikeformer.is_e_spikeformer(tensors):
+        return _e_spikeformer(path, tensors, prefix, options, heads=heads, steps=steps, size=size)
     try:
         found = recognise({key: tuple(x.shape) for key, x in tensors.items()})
     except ValueError as error:
@@ -94,6 +98,49 @@ def import_checkpoint(
         name=name,
         dead=dead,
         dead_parameters=sum(tensors[key].numel() for key in dead),
+        prefix=prefix,
+        sources=sources,
+    )
+
+
+def _e_spikeformer(
+    path: Path,
+    tensors: dict[str, Tensor],
+    prefix: str,
+    options: Mapping[str, Any],
+    *,
+    heads: int | None,
+    steps: int | None,
+    size: int | None,
+) -> Imported:
+    """The keys tell all but heads, image size and normalisation; strides and levels are the official ones."""
+    if steps is not None:
+        raise ValueError(f"{path} is an E-SpikeFormer, which has one time step: leave out --steps")
+    try:
+        found = import_e_spikeformer.recognise({key: tuple(x.shape) for key, x in tensors.items()})
+    except ValueError as error:
+        raise ValueError(f"{path} is no official E-SpikeFormer of the Base size: {error}") from None
+    known = "the official imagenet configuration"
+    sources: dict[str, str] = {}
+
+    def chosen(key: str, given: int | None, option: Any, usual: int) -> int:
+        for source, number in ((f"--{key}", given), ("the checkpoint's args", option), (known, usual)):
+            if isinstance(number, int):
+                sources[key] = source
+                return number
+        raise AssertionError(key)
+
+    heads = chosen("heads", heads, None, import_e_spikeformer.HEADS)
+    side = chosen("size", size, options.get("input_size"), IMAGENET["height"])
+    sources["normalisation"] = known
+    image = {key: IMAGENET[key] for key in ("channels", "mean", "std")}
+    config = ESpikeformerConfig(**found, **image, heads=heads, height=side, width=side)
+    name = import_e_spikeformer.name_of(config)
+    return Imported(
+        model=_model(config, tensors, f"{path} does not fit {name}"),
+        name=name,
+        dead=[],
+        dead_parameters=0,
         prefix=prefix,
         sources=sources,
     )
@@ -222,9 +269,9 @@ def _are_channels(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == CHANNELS and all(isinstance(x, float) for x in value)
 
 
-def _model(config: SpikformerConfig, tensors: dict[str, Tensor], where: str) -> Spikformer:
+def _model(config: ModelConfig, tensors: dict[str, Tensor], where: str) -> Model:
     """The model with the tensors; ValueError, with all that does not fit, by name."""
-    model = Spikformer(config)
+    model = make_model(config)
     wanted = model.state_dict()
     for key, x in wanted.items():  # older PyTorch has no counters of batches, and nobody needs them
         if key.endswith(".num_batches_tracked"):

@@ -195,7 +195,10 @@ WRONG = {
         "is SpikingJelly 2.x's Spikformer, which cannot be imported: it fuses q, k and v, pools before its neurons",
     ),
     "Spikingformer": (lambda: {"block.0.mlp.mlp1_conv.weight": torch.ones(1)}, "is a Spikingformer, which cannot be"),
-    "E-SpikeFormer": (lambda: {"downsample1_1.encode_conv.weight": torch.ones(1)}, "is an E-SpikeFormer"),
+    "E-SpikeFormer": (
+        lambda: {"downsample1_1.encode_conv.weight": torch.ones(1)},
+        "is no official E-SpikeFormer of the Base size: missing or empty: 'downsample1_1.encode_conv.weight'",
+    ),
     "no heads": (state, "the keys do not tell the number of heads of width 16: give it with --heads"),
 }
 
