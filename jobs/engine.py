@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -207,11 +208,13 @@ def _local(retries: int) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No logs of Dask: what they tell of dying workers is in the records."""
+    """No logs of Dask: what they tell of dying workers is in the records. No warning of a busy disk either."""
     logger = logging.getLogger("distributed")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Creating scratch directories")
+            yield
     finally:
         logger.setLevel(before)
