@@ -16,8 +16,9 @@ FOLDERS := cli gen golden jobs rtl sim
 demo: system $(READY)
 	$(BIN)/spikeloom demo
 
+# Two processes on two cores: PyTorch's own threads would only get in each other's way.
 test: system $(READY) lint
-	$(BIN)/python -m pytest -n 2 $(PYTEST_OPTIONS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 $(PYTEST_OPTIONS)
 
 setup: system $(READY)
 

@@ -178,9 +178,9 @@ class Layer:
             raise ValueError(f"{where}: kind must be accumulate, attention, neurons or readout, not {self.kind!r}")
         if self.group not in GROUPS:
             raise ValueError(f"{where}: group must be one of {', '.join(GROUPS)}, not {self.group!r}")
-        wanted = 3 if self.kind == "attention" else 1
-        if len(self.inputs) != wanted:
-            raise ValueError(f"{where}: {self.kind} takes {wanted} input(s), not {len(self.inputs)}")
+        sources = 3 if self.kind == "attention" else 1
+        if len(self.inputs) != sources:
+            raise ValueError(f"{where}: {self.kind} takes {sources} input(s), not {len(self.inputs)}")
         if self.weight_bits not in (4, 8):
             raise ValueError(f"{where}: weight_bits must be 4 or 8, not {self.weight_bits!r}")
         if self.kind in ("attention", "neurons"):
@@ -201,12 +201,12 @@ class Layer:
                 )
         self._check_branch(where)
         self._check_channels(where)
-        shapes = {"bias": (self.channels_out,), "scale": (self.channels_out,), "threshold": (self.channels_out,)}
+        wanted: dict[str, tuple[int, ...]] = dict.fromkeys(("bias", "scale", "threshold"), (self.channels_out,))
         if self.neuron.levels > 1 and self.spiking:
-            shapes["threshold"] = (self.neuron.levels, self.channels_out)
-        for key, shape in shapes.items():
-            if getattr(self, key).shape != shape:
-                raise ValueError(f"{where}: {key} must have shape {shape}, not {getattr(self, key).shape}")
+            wanted["threshold"] = (self.neuron.levels, self.channels_out)
+        for key, expected in wanted.items():
+            if getattr(self, key).shape != expected:
+                raise ValueError(f"{where}: {key} must have shape {expected}, not {getattr(self, key).shape}")
         for key in ("weight", "bias", "threshold"):
             value = getattr(self, key)
             if value is not None and not np.issubdtype(value.dtype, np.integer):
