@@ -18,6 +18,7 @@ from spikeloom.golden.quantize import quantize, report
 from spikeloom.golden.quantize_e_spikeformer import FoldedESpikeformer, QuantizedESpikeformer, thresholds
 from spikeloom.golden.random_network import random_images as random_pixels
 from spikeloom.golden.run_config import DataConfig, RunConfig, TrainConfig
+from spikeloom.golden.shipped import shipped
 from spikeloom.golden.train import train_run
 
 DIGITS = ESpikeformerConfig(
@@ -84,6 +85,21 @@ def test_integers_equal_the_model_after_training(trained, bits):
     model, _, _ = trained
     _, test = datasets.open_images("digits", "train"), datasets.open_images("digits", "test")
     check_theorem(quantize(model, weight_bits=bits), test.batch(np.arange(60)))
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_integers_equal_the_shipped_model(bits):
+    """28x28 pixels of falling brightness; the model's binary steps sum to the same integers."""
+    model, _ = checkpoints.load(shipped("fashion_e"))
+    network = quantize(model, weight_bits=bits)
+    images = random_images(model, 6, bits)
+    assert check_theorem(network, images.numpy()) == set(range(5))
+    quantised = QuantizedESpikeformer(network, dtype=torch.float64)
+    scores, spikes = record_spikes(quantised, images)
+    with quantised.spike_driven():
+        driven, steps = record_spikes(quantised, images)
+    assert torch.equal(scores, driven)
+    assert all(torch.equal(steps[name].sum(0), x) for name, x in spikes.items())
 
 
 @pytest.mark.parametrize("coding", ["planes", "unary"])
