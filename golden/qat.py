@@ -30,7 +30,7 @@ from spikeloom.golden.spikformer import Spikformer
 from spikeloom.golden.time_mask import TimeMask
 from spikeloom.golden.train import Progress, Recipe, TrainingReport, train_run
 
-LEARNING_RATE = 5e-4  # its peak, a sixth of training's: measured in docs/quantisation.md
+LEARNING_RATE = 5e-4  # its peak: a quarter to a sixth of the rates that made the shipped models
 
 
 class QuantizationAware(Spikformer):
