@@ -17,24 +17,30 @@ EXAMPLE = "Example: spikeloom import model_best.pth.tar --heads 12 -o build/mine
 
 def import_(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="Of an official model: .pth, .pth.tar, .safetensors.")
+        Path, typer.Argument(metavar="CHECKPOINT", help="Of an official model or SpikingJelly's: .pth, .pth.tar, ...")
     ],
     heads: Annotated[int | None, typer.Option(min=1, help="Of the attention, where the file does not tell.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="T_max. Default: the file's, or 4.")] = None,
     size: Annotated[
         int | None, typer.Option(min=1, help="Height and width of the images. Default: the file's, 32 or 224.")
     ] = None,
+    patch: Annotated[
+        int | None, typer.Option(min=1, help="4 or 16, of SpikingJelly's. Default: the file's, or the known model's.")
+    ] = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a checkpoint of the official Spikformer or E-SpikeFormer into one of ours; no code in it is ever run."""
+    """Turn a checkpoint of the official Spikformer or E-SpikeFormer, or of SpikingJelly's, into one of ours.
+
+    No code in it is ever run.
+    """
     from spikeloom.golden import checkpoints
     from spikeloom.golden.architectures import architecture_of
     from spikeloom.golden.e_spikeformer import ESpikeformerConfig
     from spikeloom.golden.files import file_hash
     from spikeloom.golden.import_checkpoint import import_checkpoint
 
-    found = import_checkpoint(checkpoint, heads=heads, steps=steps, size=size)
+    found = import_checkpoint(checkpoint, heads=heads, steps=steps, size=size, patch=patch)
     config = found.model.config
     path = output or Path("build") / checkpoint.name.split(".")[0] / "checkpoint.safetensors"
     origin = {"file": checkpoint.name, "sha256": file_hash(checkpoint), "sources": found.sources}
@@ -46,7 +52,9 @@ def import_(
         kind, steps_shown = f"{config.levels} levels", []
     else:
         own = {"dialect": config.dialect, "depth": config.depth, "dim": config.dim, "linear_biases": config.bias}
-        kind, steps_shown = f"{config.dialect} dialect", [("T_max", f"{config.steps} (from {found.sources['steps']})")]
+        own["pool_first"] = config.pool_first
+        kind = f"{config.dialect} dialect" + ", pooled before the neurons" * config.pool_first
+        steps_shown = [("T_max", f"{config.steps} (from {found.sources['steps']})")]
     record = {
         "checkpoint": path,
         "name": found.name,

@@ -38,6 +38,7 @@ def info(
             "shape_out": [layer.channels_out, layer.height_out, layer.width_out],
             "kernel": layer.kernel,
             "pool": layer.pool,
+            "pool_first": layer.pool_first,
             "residual": layer.residual,
             "weights": 0 if layer.weight is None else layer.weight.size,
             "weight_bits": layer.weight_bits,

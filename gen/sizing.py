@@ -100,6 +100,11 @@ def check_supported(network: Network, lanes: int) -> None:
         where = f"layer {layer.name!r}"
         if layer.depthwise:
             raise CompileError(f"{where}: depthwise convolutions come later; golden and `spikeloom energy` have them")
+        if layer.pool_first:
+            raise CompileError(
+                f"{where}: max-pooling before the neurons comes later: for now the core pools spikes; golden and "
+                "`spikeloom energy` have it"
+            )
         if layer.spiking and layer.neuron.levels > 1:
             raise CompileError(
                 f"{where}: integer spikes come later: for now a neuron of the core fires 0 or 1, not "

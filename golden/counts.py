@@ -52,11 +52,13 @@ def counts(
     """Counts of each layer by name, and of the whole network under `TOTAL`.
 
     execution: recorded. Raises ValueError for one that is not, for numbers below 1, and where the lanes
-    neither divide nor are a multiple of the channels of a head, and for membrane shortcuts.
+    neither divide nor are a multiple of the channels of a head, and for layers that the core does not have.
     """
     for layer in network.layers:
         if not layer.fires:
             raise ValueError(f"layer {layer.name!r}: the core has no membrane shortcuts yet, so nothing to count")
+        if layer.pool_first:
+            raise ValueError(f"layer {layer.name!r}: the core pools no currents yet, only spikes: nothing to count")
         if layer.depthwise or (layer.spiking and layer.neuron.levels > 1):
             raise ValueError(f"layer {layer.name!r}: the core has no such layers yet, so nothing to count")
     for name, value in (("lanes", lanes), ("columns", columns), ("neuron_lanes", neuron_lanes)):

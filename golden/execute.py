@@ -23,9 +23,10 @@ class Execution:
     """What a network did with B images.
 
     sums: int64 (B, classes), the readout's potentials. spike_counts: a layer's spikes of each image, int64
-    (B,), before pooling, an integer spike n counted as n. The rest is filled when `execute` records, by layer
-    name: spikes (bool, integer ones uint8) and potentials ``H`` (int64), both (T_l, B, C, H, W) before pooling
-    and residual; tensors: uint8 (T, B, C, H, W) after them, the image among them, and int64 membrane streams.
+    (B,), before they are pooled, an integer spike n counted as n. The rest is filled when `execute` records, by
+    layer name: spikes (bool, integer ones uint8) and potentials ``H`` (int64), both (T_l, B, C, H, W) of all neurons,
+    before spikes are pooled and residuals added; tensors: uint8 (T, B, C, H, W) after that, the image among them, and
+    int64 membrane streams.
     """
 
     sums: np.ndarray
@@ -82,7 +83,7 @@ class LayerRunner:
             self.shift = torch.from_numpy(layer.shift).to(self.integer)
 
     def currents(self, tensors: dict[str, Tensor]) -> Tensor:
-        """``acc``: integers (T, B, C, H, W) of the steps at which the inputs are there, at most ``T_l``."""
+        """``acc`` of the neurons: integers (T, B, C, H, W) of the steps where the inputs are there, at most ``T_l``."""
         layer = self.layer
         sources = [tensors[name] for name in layer.inputs]
         if layer.direct:
@@ -100,7 +101,7 @@ class LayerRunner:
         layer = self.layer
         if not steps:
             return x.new_zeros(
-                (0, batch, layer.channels_out, layer.height_conv, layer.width_conv), dtype=self.integer
+                (0, batch, layer.channels_out, layer.height_neurons, layer.width_neurons), dtype=self.integer
             )
         x = x.flatten(0, 1).to(self.real)  # (T B, C, H, W)
         groups = layer.channels_in if layer.depthwise else 1
@@ -108,6 +109,8 @@ class LayerRunner:
             F.conv2d(part, self.weight, stride=layer.stride, padding=layer.padding, groups=groups) * factor
             for part, factor in self._passes(x, self.maxima[0])
         )
+        if layer.pool_first:
+            y = F.max_pool2d(y, 3, 2, 1)
         return y.to(self.integer).unflatten(0, (steps, batch))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -158,9 +161,10 @@ class LayerRunner:
     def finish(self, spikes: Tensor, tensors: dict[str, Tensor]) -> Tensor:
         """The layer's tensor: the spikes pooled, or added to the residual; missing steps are zeros."""
         y = spikes.to(torch.float32)
-        if self.layer.pool and len(y):
+        pools = self.layer.pool and not self.layer.pool_first
+        if pools and len(y):
             y = F.max_pool2d(y.flatten(0, 1), 3, 2, 1).unflatten(0, spikes.shape[:2])
-        elif self.layer.pool:
+        elif pools:
             y = y.new_zeros((*y.shape[:3], self.layer.height_out, self.layer.width_out))
         if self.layer.residual is None:
             return y

@@ -1,12 +1,15 @@
-"""Checkpoints of other programs: state dicts of the official Spikformer and E-SpikeFormer become our checkpoints.
+"""Checkpoints of other programs: state dicts of Spikformers and of E-SpikeFormers become our checkpoints.
+
+The Spikformers are the official ones and SpikingJelly 2.x's (`golden.import_spikingjelly`), the E-SpikeFormers the
+official ones.
 
 A file is a state dict, or a dictionary that has one under ``state_dict`` (timm's ``.pth.tar``) or ``model``, in
 PyTorch's format or safetensors. Nothing in it is ever executed: PyTorch's unpickler is restricted to tensors and
 plain values, and to the `argparse.Namespace` in which timm keeps the options of the training.
 
 The keys and shapes tell dialect, depth, width, MLP ratio and classes. They do not tell heads, time steps, image
-size and normalisation: these come from the caller, from the options of the training, or from the official
-configuration, and `Imported.sources` says which.
+size and normalisation, nor SpikingJelly's patch size: these come from the caller, from the options of the training, or
+from the official configuration, and `Imported.sources` says which.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from spikeloom.golden import import_e_spikeformer
+from spikeloom.golden import import_e_spikeformer, import_spikingjelly
 from spikeloom.golden.architectures import Model, ModelConfig, make_model
 from spikeloom.golden.e_spikeformer import ESpikeformerConfig
 from spikeloom.golden.spikformer import CIFAR, CIFAR100, IMAGENET, Dialect, official
@@ -35,16 +38,16 @@ DEAD = re.compile(r"block\.\d+\.norm[12]\.(weight|bias)")
 HEADS = {("cifar", 384): 12, ("imagenet", 512): 8}  # of the official cifar10.yml and imagenet/model.py
 STEPS = 4
 CHANNELS = 3
+COUNTER = ".num_batches_tracked"  # older PyTorch has no counters of batches, and nobody needs them
 SHOWN = 3  # keys of a kind in an error message
 
 # A part of a key that only this other architecture has, its name, and why it cannot be taken for ours.
 OTHERS = (
     (
-        "attn.qkv_conv_bn.",
-        "SpikingJelly 2.x's Spikformer",
-        "it fuses q, k and v, pools before its neurons and has a readout each step",
+        "patch_embed.final_stage.",
+        "SpikingJelly 2.x's Spike-driven Transformer",
+        "its attention has no matrix product",
     ),
-    ("patch_embed.stages.", "SpikingJelly 2.x's Spikformer", "it pools before its neurons"),
     ("mlp.mlp1_conv.", "a Spikingformer", "its shortcuts add membrane currents"),
     ("attn.talking_heads", "a Spike-driven Transformer", "its attention has no matrix product"),
 )
@@ -56,7 +59,7 @@ class Imported:
 
     name: as the papers write it, "Spikformer-4-384", or the code, "E-SpikeFormer-t". dead: keys of parameters that the
     official code creates and never uses; dead_parameters: their numbers. prefix: what was stripped from the keys.
-    sources: where "heads", "steps", "size" and "normalisation" come from, in words.
+    sources: where "heads", "steps", "size", "normalisation" and SpikingJelly's "patch" come from, in words.
     """
 
     model: Model
@@ -68,11 +71,17 @@ class Imported:
 
 
 def import_checkpoint(
-    path: str | os.PathLike[str], *, heads: int | None = None, steps: int | None = None, size: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    heads: int | None = None,
+    steps: int | None = None,
+    size: int | None = None,
+    patch: int | None = None,
 ) -> Imported:
-    """Read a checkpoint of the official code.
+    """Read a checkpoint of the official code or of SpikingJelly.
 
-    heads: of the attention. steps: ``T_max``. size: height and width of the images. None: see the module.
+    heads: of the attention. steps: ``T_max``. size: height and width of the images. patch: 4 or 16, of SpikingJelly's
+    Spikformers alone. None: see the module.
     Raises FileNotFoundError, and ValueError in one line: for a file that is corrupt or holds code, for another
     architecture, where the heads are needed, and by name for keys that are missing, unexpected or of a wrong shape.
     """
@@ -82,13 +91,18 @@ def import_checkpoint(
     for part, what, why in OTHERS:
         if any(part in key for key in tensors):
             raise ValueError(f"{path} is {what}, which cannot be imported: {why}; official Spikformers can be")
+    if import_spikingjelly.is_spikingjelly(tensors):
+        return _spikingjelly(path, tensors, prefix, options, heads=heads, steps=steps, size=size, patch=patch)
+    if patch is not None:
+        raise ValueError(f"{path} is no Spikformer of SpikingJelly, whose patch size can be chosen: leave out --patch")
     if import_e_spikeformer.is_e_spikeformer(tensors):
         return _e_spikeformer(path, tensors, prefix, options, heads=heads, steps=steps, size=size)
     try:
         found = recognise({key: tuple(x.shape) for key, x in tensors.items()})
     except ValueError as error:
         raise ValueError(f"{path} is no official Spikformer: {error}") from None
-    chosen, sources = _choose(found, options, heads=heads, steps=steps, size=size)
+    usual_heads = HEADS.get((found["dialect"], found["dim"]))
+    chosen, sources = _choose(found, options, usual_heads, heads=heads, steps=steps, size=size)
     config = official(**{**found, **chosen})
     name = f"Spikformer-{config.depth}-{config.dim}"
     dead = [key for key in tensors if DEAD.fullmatch(key)]
@@ -98,6 +112,54 @@ def import_checkpoint(
         name=name,
         dead=dead,
         dead_parameters=sum(tensors[key].numel() for key in dead),
+        prefix=prefix,
+        sources=sources,
+    )
+
+
+def _spikingjelly(
+    path: Path,
+    tensors: dict[str, Tensor],
+    prefix: str,
+    options: Mapping[str, Any],
+    *,
+    heads: int | None,
+    steps: int | None,
+    size: int | None,
+    patch: int | None,
+) -> Imported:
+    """Pooled before the neurons; what the keys do not tell is that of SpikingJelly's model of this depth and width."""
+    try:
+        found = import_spikingjelly.recognise({key: tuple(x.shape) for key, x in tensors.items()})
+    except ValueError as error:
+        raise ValueError(f"{path} is no Spikformer of SpikingJelly: {error}") from None
+    preset = import_spikingjelly.PRESETS.get((found["depth"], found["dim"]))
+    known = f"SpikingJelly's {preset.name}" if preset else ""
+    option = options.get("patch_size")
+    given = (("--patch", patch), ("the checkpoint's args", option), (known, preset and preset.patch))
+    source, number = next(((source, x) for source, x in given if isinstance(x, int)), ("", None))
+    if number is None:
+        shape = f"depth {found['depth']} and width {found['dim']}"
+        raise ValueError(f"{path}: the keys do not tell the patch size of {shape}: give it with --patch, 4 or 16")
+    if number not in import_spikingjelly.DIALECTS:
+        raise ValueError(f"patch must be 4 or 16, as SpikingJelly's, not {number}")
+    found["dialect"] = import_spikingjelly.DIALECTS[number]
+    usual_heads = preset.heads if preset else None
+    chosen, sources = _choose(found, options, usual_heads, heads=heads, steps=steps, size=size)
+    sources["patch"] = source
+    if preset and sources["heads"].startswith("the official"):
+        sources["heads"] = known
+    if sources["normalisation"].startswith("the official"):
+        sources["normalisation"] += ", as SpikingJelly's model has none of its own"
+    config = official(**{**found, **chosen}, pool_first=True)
+    name = f"Spikformer-{config.depth}-{config.dim}"
+    where = f"{path} does not fit SpikingJelly's {name}"
+    _check_tensors(import_spikingjelly.shapes(config), tensors, where)
+    return Imported(
+        model=_model(config, import_spikingjelly.translated(tensors, config), where),
+        name=name,
+        dead=[],
+        dead_parameters=0,
         prefix=prefix,
         sources=sources,
     )
@@ -238,15 +300,24 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def _choose(
-    found: Mapping[str, Any], options: Mapping[str, Any], *, heads: int | None, steps: int | None, size: int | None
+    found: Mapping[str, Any],
+    options: Mapping[str, Any],
+    usual_heads: int | None,
+    *,
+    heads: int | None,
+    steps: int | None,
+    size: int | None,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the keys do not tell: fields of the configuration, and where each of them comes from."""
+    """What the keys do not tell: fields of the configuration, and where each of them comes from.
+
+    usual_heads: of the known model, None where there is none.
+    """
     dialect: Dialect = found["dialect"]
     usual = IMAGENET if dialect == "imagenet" else CIFAR100 if found["classes"] == CIFAR100["classes"] else CIFAR
     known = f"the official {dialect} configuration"
     names = {"heads": ("num_heads",), "steps": ("time_step", "time_steps", "T"), "size": ("img_size",)}
     given = {"heads": heads, "steps": steps, "size": size}
-    default = {"heads": HEADS.get((dialect, found["dim"])), "steps": STEPS, "size": usual["height"]}
+    default = {"heads": usual_heads, "steps": STEPS, "size": usual["height"]}
     chosen: dict[str, Any] = {}
     sources = {}
     for key, value in given.items():
@@ -273,16 +344,23 @@ def _model(config: ModelConfig, tensors: dict[str, Tensor], where: str) -> Model
     """The model with the tensors; ValueError, with all that does not fit, by name."""
     model = make_model(config)
     wanted = model.state_dict()
-    for key, x in wanted.items():  # older PyTorch has no counters of batches, and nobody needs them
-        if key.endswith(".num_batches_tracked"):
+    for key, x in wanted.items():
+        if key.endswith(COUNTER):
             tensors.setdefault(key, x)
+    _check_tensors({key: tuple(x.shape) for key, x in wanted.items()}, tensors, where)
+    model.load_state_dict(tensors)
+    return model.eval()
+
+
+def _check_tensors(wanted: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], where: str) -> None:
+    """ValueError, with all that does not fit, by name."""
     wrong = [
-        f"{key!r} {tuple(tensors[key].shape)} instead of {tuple(x.shape)}"
-        for key, x in wanted.items()
-        if key in tensors and tensors[key].shape != x.shape
+        f"{key!r} {tuple(tensors[key].shape)} instead of {shape}"
+        for key, shape in wanted.items()
+        if key in tensors and tensors[key].shape != shape
     ]
     complaints = {
-        "missing": [repr(key) for key in wanted if key not in tensors],
+        "missing": [repr(key) for key in wanted if key not in tensors and not key.endswith(COUNTER)],
         "unexpected": [repr(key) for key in tensors if key not in wanted],
         "wrong shape": wrong,
         "not finite": [repr(key) for key, x in tensors.items() if not torch.isfinite(x).all()],
@@ -290,8 +368,6 @@ def _model(config: ModelConfig, tensors: dict[str, Tensor], where: str) -> Model
     said = [f"{what}: {_listed(keys)}" for what, keys in complaints.items() if keys]
     if said:
         raise ValueError(f"{where}: {'; '.join(said)}")
-    model.load_state_dict(tensors)
-    return model.eval()
 
 
 def _listed(keys: Iterable[str]) -> str:

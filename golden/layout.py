@@ -38,15 +38,16 @@ def sites(
     hidden: int,
     classes: int,
     framed: bool = False,
+    pool_first: bool = False,
     residual: Literal["sew", "ms"] = "sew",
 ) -> list[Site]:
     """Layers of a Spikformer in execution order.
 
     stem: channels of each convolution of the embedding, the last is the model's width. pools: which of them
-    pool. hidden: channels of the MLP. framed: the image comes with a frame one pixel wide, which is the first
-    convolution's padding. residual: "sew" adds spikes to spikes, "ms" currents to currents, which neurons of
-    their own then turn into spikes. Source: official Spikformer, for "ms" Spikingformer; the tokens keep their
-    2-D map.
+    pool; pool_first: before their neurons. hidden: channels of the MLP. framed: the image comes with a frame one
+    pixel wide, which is the first convolution's padding. residual: "sew" adds spikes to spikes, "ms" currents to
+    currents, which neurons of their own then turn into spikes. Source: official Spikformer, for "ms" Spikingformer,
+    for pool_first SpikingJelly 2.x; the tokens keep their 2-D map.
     """
     if len(stem) != len(pools) or not stem:
         raise ValueError(f"the stem has {len(stem)} stages, but {len(pools)} pooling flags")
@@ -66,7 +67,8 @@ def sites(
     for i, (out, pool) in enumerate(zip(stem, pools, strict=True)):
         inside = framed and not i
         size = [n + 2 * inside for n in size]
-        x = add(f"sps.{i}", "sps", (x,), (width_in, out), kernel=3, padding=int(not inside), pool=pool)
+        pooling = dict(pool=pool, pool_first=pool and pool_first)
+        x = add(f"sps.{i}", "sps", (x,), (width_in, out), kernel=3, padding=int(not inside), **pooling)
         size = [n - 2 * inside for n in size]
         width_in = out
         if pool:

@@ -15,6 +15,13 @@ Semantics of a layer with ``T_l = steps`` (bit for bit what the hardware compute
     y[t]    = pool(S[t])                        spike max-pooling: 3x3, stride 2, padding 1
             = S[t] + residual[t]                residual: another tensor of the same shape
 
+A layer that pools its currents (`Layer.pool_first`) has its neurons behind the pooling, a quarter as many, and its
+tensor is what they fire. A window is 3x3 outputs of the convolution, those that are in the map: outside it is nothing,
+not zero. The bias is the window's, since ``max(acc) + bias = max(acc + bias)``; of steps without input acc is 0::
+
+    acc[t]  = max over the window of W (*) x[t]     stride 2, padding 1
+    y[t]    = S[t]
+
 Outside a tensor a convolution reads zeros. Where zero is not what the image is padded with (its pixels are
 normalised in training, and the padding is the mean), the image comes with a frame of `Network.padding_pixel`,
 `Network.frame` pixels wide, and the layers that read it have no padding.
@@ -41,8 +48,8 @@ It is the sum of D binary spikes: of an IF neuron that is charged once and then 
 times (Spike Firing Approximation, Proposition 1). `Network.coding` says how a dot product takes an integer n apart
 into passes of 1-bit planes, "planes" (its bits, each pass shifted) or "unary" (n spikes); the result is the same.
 
-Membrane shortcuts, integer spikes, depthwise convolutions and wide values of the attention are computed by golden
-alone for now: the compiler refuses them by name.
+Membrane shortcuts, integer spikes, depthwise convolutions, pooled currents and wide values of the attention are
+computed by golden alone for now: the compiler refuses them by name.
 
 Attention layers have ``acc[t] = Q[t] (K[t]^T V[t])`` per head, no weights. The readout has one real-valued
 potential a class: ``sum over t, p, c of W[o, c] x[t, p, c] + bias[o]``, and no spikes.
@@ -104,7 +111,7 @@ class Layer:
     kernel, stride, padding: of the square convolution. depthwise: each channel sees itself alone.
     heads: of attention, else 1; its channels_in are those of q and k, its channels_out those of v.
     whole_map: of kind "neurons": one position, the sum over all of them.
-    pool: 3x3 max-pooling of stride 2 and padding 1 of the spikes.
+    pool: 3x3 max-pooling of stride 2 and padding 1 of the spikes; with pool_first of the currents, before the neurons.
     residual: name of the tensor added to the spikes, or to the membrane stream, or None.
     fires: makes spikes; a branch of a membrane shortcut does not. shift: of a branch, int64 (O,), 0..7; else None.
     weight: int8 (O, I, kernel, kernel), depthwise (O, 1, kernel, kernel); None for attention and neurons.
@@ -128,6 +135,7 @@ class Layer:
     heads: int = 1
     whole_map: bool = False
     pool: bool = False
+    pool_first: bool = False
     residual: str | None = None
     fires: bool = True
     neuron: Neuron = Neuron()
@@ -150,13 +158,23 @@ class Layer:
 
     @property
     def height_conv(self) -> int:
-        """Rows of neurons, before pooling."""
+        """Rows of ``W (*) x``, before any pooling."""
         return 1 if self.whole_map else (self.height_in + 2 * self.padding - self.kernel) // self.stride + 1
 
     @property
     def width_conv(self) -> int:
-        """Columns of neurons, before pooling."""
+        """Columns of ``W (*) x``, before any pooling."""
         return 1 if self.whole_map else (self.width_in + 2 * self.padding - self.kernel) // self.stride + 1
+
+    @property
+    def height_neurons(self) -> int:
+        """Rows of neurons: those of ``W (*) x``, or where currents are pooled those behind the pooling."""
+        return self.height_out if self.pool_first else self.height_conv
+
+    @property
+    def width_neurons(self) -> int:
+        """Columns of neurons, as `height_neurons`."""
+        return self.width_out if self.pool_first else self.width_conv
 
     @property
     def height_out(self) -> int:
@@ -169,7 +187,7 @@ class Layer:
     @property
     def positions(self) -> int:
         """Positions at which neurons are computed."""
-        return self.height_conv * self.width_conv
+        return self.height_neurons * self.width_neurons
 
     def check(self) -> None:
         """Raise ValueError with the layer's name at the first rule that does not hold."""
@@ -223,6 +241,8 @@ class Layer:
             )
         if self.depthwise and self.kind != "accumulate":
             raise ValueError(f"{where}: only an accumulate layer can be depthwise")
+        if self.pool_first and (self.kind != "accumulate" or not self.pool):
+            raise ValueError(f"{where}: only an accumulate layer that pools can pool its currents before the neurons")
         if self.whole_map and self.kind != "neurons":
             raise ValueError(f"{where}: only neurons of a membrane stream can have the whole map for their input")
         if self.neuron.levels < 1:

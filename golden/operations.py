@@ -38,10 +38,11 @@ class Operations:
     product_unary, product_planes: those of ``K^T V``: each spike of K adds its token's row of V, whatever it holds.
     checks: bits of the input looked at for the set ones: each bit of a receptive field, once for all output channels.
     Attention: of Q and K.
-    neurons, neuron_updates, spikes: neurons, their updates (``T_l`` each), and what they fire, before pooling; an
+    neurons, neuron_updates, spikes: neurons, their updates (``T_l`` each), and what they fire, before it is pooled; an
     integer spike n counts n.
     activity: spikes a neuron and time step of all ``T_max``, an integer spike as its share of the largest.
-    additions: of residuals and of membrane streams to what they are added to.
+    additions: of residuals and of membrane streams to what they are added to; and the comparisons of currents that are
+    pooled before the neurons, each a subtraction, once an image where its layer reads the image.
     membrane_reads, membrane_writes: words of potentials kept in memory between steps: none are read at the first
     step, none written after the last. The readout's potentials are those of its classes, from position to position.
     stream_reads, stream_writes: words of membrane streams (membrane shortcuts).
@@ -153,6 +154,16 @@ def _seen(inside: int, outside: int, layer: Layer) -> np.ndarray:
     return np.bincount(places[(places >= 0) & (places < inside)], minlength=inside)
 
 
+def _comparisons(layer: Layer) -> int:
+    """Comparisons of one time step that pool currents: of a window all but one of the outputs that are in the map."""
+    if not layer.pool_first:
+        return 0
+    inside = 1
+    for before, after in ((layer.height_conv, layer.height_out), (layer.width_conv, layer.width_out)):
+        inside *= sum(min(2 * place + 2, before) - max(2 * place - 1, 0) for place in range(after))
+    return layer.channels_out * (inside - layer.positions)
+
+
 def _fan_out(layer: Layer) -> int:
     """Output channels that an input channel adds to at each tap."""
     return 1 if layer.depthwise else layer.channels_out
@@ -210,7 +221,7 @@ def _fixed(network: Network, layer: Layer, info: dict[str, TensorInfo]) -> dict[
         "checks": active * inputs,
         "neurons": neurons,
         "neuron_updates": neurons * layer.steps,
-        "additions": active * streamed,
+        "additions": active * (streamed + _comparisons(layer)),
         "membrane_reads": neurons * max(layer.steps - 1, 0),
         "stream_reads": active * streamed,
         "stream_writes": 0,

@@ -301,6 +301,7 @@ def _sites(config: SpikformerConfig) -> list[Site]:
         width=config.width,
         framed=config.mean is not None,
         residual=config.residual,
+        pool_first=config.pool_first,
         stem=config.stem,
         pools=config.pools,
         depth=config.depth,

@@ -40,6 +40,7 @@ def random_network(
     classes: int = 10,
     rate: float = 0.25,
     residual: Literal["sew", "ms"] = "sew",
+    pool_first: bool = False,
 ) -> Network:
     """A Spikformer with random integer weights; equal arguments give equal networks.
 
@@ -47,7 +48,7 @@ def random_network(
     them pool, only the last when None. hidden: channels of the MLP, twice the width when None. time_steps:
     "random" draws each ``T_l`` from 0..steps (0 once in eight), "full" gives all of them, a mapping sets
     the named ones. rate: share of neurons that the thresholds are chosen for to fire on `random_images`.
-    residual: of spikes, or membrane shortcuts.
+    residual: of spikes, or membrane shortcuts. pool_first: currents are pooled, not spikes.
     """
     rng = np.random.default_rng(seed)
     kind = NEURONS[neuron] if isinstance(neuron, str) else neuron
@@ -63,6 +64,7 @@ def random_network(
         hidden=2 * stem[-1] if hidden is None else hidden,
         classes=classes,
         residual=residual,
+        pool_first=pool_first,
     )
     if time_steps == "random":
         drawn = {site.name: int(rng.integers(1, steps + 1)) * int(rng.random() > 1 / 8) for site in found}

@@ -41,7 +41,8 @@ class SpikformerConfig:
 
     channels, height, width: of the 8-bit image. classes: of the readout. dim: channels of a token, a multiple
     of 8 and of heads. depth: blocks. heads: of the attention. mlp_ratio: hidden channels of the MLP over dim.
-    steps: ``T_max``. pools: which of the four embedding stages max-pool their spikes (3x3, stride 2).
+    steps: ``T_max``. pools: which of the four embedding stages max-pool their spikes (3x3, stride 2). pool_first: they
+    pool the currents before their neurons instead, of which there are then a quarter (SpikingJelly 2.x).
     neuron: "spikingjelly" (tau 2, input decay, hard reset, >=) or "dts" (leak 1/2, soft reset, >).
     threshold, attention_threshold: of all neurons and of those behind the attention.
     residual: "sew" adds spikes to spikes, small integers; "ms" currents to currents, see the module.
@@ -62,6 +63,7 @@ class SpikformerConfig:
     mlp_ratio: int = 4
     steps: int = 4
     pools: tuple[bool, bool, bool, bool] = (False, False, False, True)
+    pool_first: bool = False
     neuron: Literal["spikingjelly", "dts"] = "spikingjelly"
     threshold: float = 1.0
     attention_threshold: float = 0.5
@@ -234,12 +236,17 @@ def _convolved(owner: nn.Module, part: str, suffix: str, x: Tensor) -> Tensor:
     return y
 
 
+def _pooled(x: Tensor) -> Tensor:
+    """Maxima of (T, B, C, H, W) over windows of 3x3, stride 2."""
+    return F.max_pool2d(x.flatten(0, 1), 3, 2, 1).unflatten(0, x.shape[:2])
+
+
 class PatchEmbed(nn.Module):
     """Image to tokens: four convolutions and a convolutional position embedding, each with neurons."""
 
     def __init__(self, config: SpikformerConfig) -> None:
         super().__init__()
-        self.steps, self.pools = config.steps, config.pools
+        self.steps, self.pools, self.pool_first = config.steps, config.pools, config.pool_first
         self.normalisation = None if config.mean is None or config.std is None else (config.mean, config.std)
         before = config.channels
         for i, after in enumerate(config.stem):
@@ -254,15 +261,15 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Scaled images (B, C, H, W) to token maps (T, B, dim, h, w) of sums of spikes, or of currents."""
-        # The image is the same at every step: convolve it once.
-        x = _convolved(self, "proj", "", images).expand(self.steps, -1, -1, -1, -1)
+        x = images[None]  # the same at every step: convolved, and its currents pooled, once
         for i, pool in enumerate(self.pools):
             suffix = str(i) if i else ""
-            if i:
-                x = _convolved(self, "proj", suffix, x.flatten(0, 1)).unflatten(0, x.shape[:2])
-            x = getattr(self, f"proj_lif{suffix}")(x)
-            if pool:
-                x = F.max_pool2d(x.flatten(0, 1), 3, 2, 1).unflatten(0, x.shape[:2])
+            x = _convolved(self, "proj", suffix, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            if pool and self.pool_first:
+                x = _pooled(x)
+            x = getattr(self, f"proj_lif{suffix}")(x if i else x.expand(self.steps, -1, -1, -1, -1))
+            if pool and not self.pool_first:
+                x = _pooled(x)
         position = _convolved(self, "rpe", "", x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return position if self.rpe_lif is None else x + self.rpe_lif(position)
 
@@ -446,7 +453,7 @@ class Spikformer(nn.Module):
 
 @torch.no_grad()
 def record_spikes(model: Spikformer, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Class scores and each layer's spikes (T, B, C, H, W), before pooling and residual."""
+    """Class scores and each layer's spikes (T, B, C, H, W), before they are pooled and the residual."""
     found: dict[str, Tensor] = {}
     handles = []
     for stage in model.stages():

@@ -8,6 +8,8 @@ weights, times the maximum. The same holds when bit-planes are processed from th
 the partial sum is doubled in between: after plane b it holds the weights times ``x >> b``, and
 ``2 (x >> b + 1) <= x >> b <= maximum``.
 
+A maximum of accumulators, where a layer pools its currents, is one of them and needs no other width.
+
 Neurons that read a membrane stream have it for an accumulator, or the sum of it over all positions; its range is the
 sum of those of its branches. Neurons of integer spikes keep nothing: ``H`` and the thresholds are all they handle.
 

@@ -44,6 +44,16 @@ def attend(layer, q, k, v, t, o, y, x):
     return total
 
 
+def pooled(layer, tensor, t, o, y, x):
+    """The largest ``acc`` of a 3x3 window of stride 2: of its places in the map alone."""
+    return max(
+        sum(accumulate(layer, tensor, t, o, row, column))
+        for row in range(2 * y - 1, 2 * y + 2)
+        for column in range(2 * x - 1, 2 * x + 2)
+        if 0 <= row < layer.height_conv and 0 <= column < layer.width_conv
+    )
+
+
 def neuron_step(layer, o, u, acc):
     """``H``, ``S`` and the new ``U`` of one neuron."""
     if layer.neuron.levels > 1:
@@ -92,8 +102,8 @@ def run(network, image):
             continue
         spikes, potentials = {}, {}
         for o in range(layer.channels_out):
-            for y in range(layer.height_conv):
-                for x in range(layer.width_conv):
+            for y in range(layer.height_out if layer.pool_first else layer.height_conv):
+                for x in range(layer.width_out if layer.pool_first else layer.width_conv):
                     u = 0
                     for t in range(layer.steps):
                         if layer.kind == "attention":
@@ -102,12 +112,14 @@ def run(network, image):
                             acc = sum(n for key, n in sources[0].items() if key[:2] == (t, o))
                         elif layer.kind == "neurons":
                             acc = at(sources[0], t, o, y, x)
+                        elif layer.pool_first:
+                            acc = pooled(layer, sources[0], t, o, y, x)
                         else:
                             acc = sum(accumulate(layer, sources[0], t, o, y, x))
                         key = (t, o, y, x)
                         potentials[key], spikes[key], u = neuron_step(layer, o, u, acc)
         tensor, steps[layer.name] = dict(spikes), layer.steps
-        if layer.pool:
+        if layer.pool and not layer.pool_first:
             tensor = {
                 (t, o, y, x): max(
                     at(spikes, t, o, 2 * y + dy, 2 * x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)

@@ -46,15 +46,16 @@ def timm(tensors, **args):
     ],
 )
 def test_architectures_are_recognised_from_keys_and_shapes(dialect, depth, dim, classes, heads, usual):
-    from spikeloom.golden.import_checkpoint import _choose
+    from spikeloom.golden.import_checkpoint import HEADS, _choose
 
     found = recognise(official_spikformer.shapes(dialect, depth=depth, dim=dim, classes=classes))
     size = dict(dialect=dialect, depth=depth, dim=dim, classes=classes, mlp_ratio=4, bias=True)
     assert found == size
     if heads is None:
         with pytest.raises(ValueError, match=f"number of heads of width {dim}: give it with --heads"):
-            _choose(found, {}, heads=None, steps=None, size=None)
-    chosen, sources = _choose(found, {}, heads=None if heads else 8, steps=None, size=None)
+            _choose(found, {}, None, heads=None, steps=None, size=None)
+    usual_heads = HEADS.get((dialect, dim))
+    chosen, sources = _choose(found, {}, usual_heads, heads=None if heads else 8, steps=None, size=None)
     assert chosen["heads"] == heads or heads is None and sources["heads"] == "--heads"
     assert (chosen["mean"], chosen["std"], chosen["height"]) == (usual["mean"], usual["std"], usual["height"])
 
@@ -191,8 +192,8 @@ WRONG = {
         "its MLP has 40 channels, no multiple of the width 16",
     ),
     "SpikingJelly": (
-        lambda: {"blocks.0.attn.qkv_conv_bn.0.weight": torch.ones(3, 1, 1)},
-        "is SpikingJelly 2.x's Spikformer, which cannot be imported: it fuses q, k and v, pools before its neurons",
+        lambda: {"patch_embed.final_stage.0.weight": torch.ones(3, 1, 1)},
+        "is SpikingJelly 2.x's Spike-driven Transformer, which cannot be imported: its attention has no matrix product",
     ),
     "Spikingformer": (lambda: {"block.0.mlp.mlp1_conv.weight": torch.ones(1)}, "is a Spikingformer, which cannot be"),
     "E-SpikeFormer": (
