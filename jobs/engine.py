@@ -10,16 +10,19 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spikeloom.jobs.results import Arguments, Record, ResultsFile, digest_of, opened, read
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
 ANSWER = 10  # seconds in which a scheduler must answer
+LOOK = 0.05  # seconds between looks at what has ended
+PATIENCE = 20  # seconds in which a local worker that died must be back
+ALONE = 2  # times that a suspect runs on its own: a busy machine may lose a worker for reasons of its own
 ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss)://\S+:\d+")
 
 Function = Callable[..., Any]
@@ -57,8 +60,8 @@ def run(
     its own setting. progress: called at the start and after each job.
 
     An exception in a job makes it a failed one, with one line that says why; so does a job that ends its
-    worker again and again. Dask suspects every job that a dying worker held, hence such jobs are tried once more, one
-    at a time, before they count as failed. Whatever stops this process, the jobs that ended are in the file.
+    worker again and again. Dask suspects every job that a dying worker held, hence such jobs are tried again, one at
+    a time, before they count as failed. Whatever stops this process, the jobs that ended are in the file.
 
     Raises
     ------
@@ -83,12 +86,15 @@ def run(
         if progress is not None:
             progress(Progress(done=len(found), failed=0, total=len(jobs)))
         if waiting:
-            with _client(scheduler, min(workers or _cores(), len(waiting)), retries) as client:
-                for record in _ended(client, function, {key: jobs[key] for key in waiting}, digests):
-                    _keep(file, found, record)
-                    if progress is not None:
-                        done = sum(x.done for x in found.values())
-                        progress(Progress(done=done, failed=len(found) - done, total=len(jobs), last=record))
+
+            def connect(count: int) -> AbstractContextManager[Client]:
+                return _client(scheduler, min(workers or _cores(), count), retries)
+
+            for record in _ended(connect, function, {key: jobs[key] for key in waiting}, digests):
+                _keep(file, found, record)
+                if progress is not None:
+                    done = sum(x.done for x in found.values())
+                    progress(Progress(done=done, failed=len(found) - done, total=len(jobs), last=record))
     return {key: found[key] for key in jobs}
 
 
@@ -98,19 +104,37 @@ def _keep(file: ResultsFile, found: dict[str, Record], record: Record) -> None:
 
 
 def _ended(
-    client: Client, function: Function, jobs: Mapping[str, Arguments], digests: Mapping[str, str]
+    connect: Callable[[int], AbstractContextManager[Client]],
+    function: Function,
+    jobs: Mapping[str, Arguments],
+    digests: Mapping[str, str],
 ) -> Iterator[Record]:
-    """Records of the jobs as they end; those that lost their workers alone at last, one after the other."""
-    suspects = []
-    for key, outcome in _outcomes(client, function, jobs, jobs):
-        if outcome is None:
-            suspects.append(key)
-        else:
-            yield _record(key, jobs[key], digests[key], outcome)
-    for suspect in suspects:
-        for key, outcome in _outcomes(client, function, jobs, [suspect]):
-            lost = {"error": "its worker died each time that it ran"}
-            yield _record(key, jobs[key], digests[key], outcome or lost)
+    """Records of the jobs as they end; those that lost their workers alone at last, one after the other.
+
+    connect: to a scheduler with at most so many workers. Jobs that are left by workers who do not come back get new
+    ones.
+    """
+    waiting, suspects = list(jobs), []
+    while waiting:
+        left = set(waiting)
+        with connect(len(waiting)) as client:
+            for key, outcome in _outcomes(client, function, jobs, waiting):
+                left.discard(key)
+                if outcome is None:
+                    suspects.append(key)
+                else:
+                    yield _record(key, jobs[key], digests[key], outcome)
+        if len(left) == len(waiting):
+            suspects += waiting
+            break
+        waiting = [key for key in waiting if key in left]
+    for key in suspects:
+        alone: dict[str, Any] | None = None
+        for _ in range(ALONE):
+            if alone is None:
+                with connect(1) as client:
+                    alone = dict(_outcomes(client, function, jobs, [key])).get(key)
+        yield _record(key, jobs[key], digests[key], alone or {"error": "its worker died each time that it ran"})
 
 
 def _record(key: str, arguments: Arguments, digest: str, outcome: dict[str, Any]) -> Record:
@@ -121,23 +145,36 @@ def _record(key: str, arguments: Arguments, digest: str, outcome: dict[str, Any]
 def _outcomes(
     client: Client, function: Function, jobs: Mapping[str, Arguments], keys: Iterable[str]
 ) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Keys with what `_call` returned, as the jobs end; None where Dask gave up since workers died."""
+    """Keys with what `_call` returned, as the jobs end; None where Dask gave up since workers died.
+
+    Ends early where local workers have died and none has come back.
+    """
     from concurrent.futures import CancelledError
 
     from distributed import KilledWorker, as_completed
 
     futures = {client.submit(_call, function, dict(jobs[key]), pure=False): key for key in keys}
+    completed = as_completed(list(futures), loop=client.loop)  # type: ignore[no-untyped-call]
+    seen = time.monotonic()  # when there was a worker
     try:
-        for future in as_completed(list(futures), loop=client.loop):  # type: ignore[no-untyped-call]
-            key = futures.pop(future)
-            error = future.exception()
-            if isinstance(error, CancelledError):  # nobody here cancels a job that is awaited
-                raise ConnectionError("the scheduler is gone; what was done is kept, the same command goes on")
-            if error is None:
-                yield key, future.result()
-            else:
-                yield key, None if isinstance(error, KilledWorker) else {"error": _line(error)}
-            future.release()
+        while futures:
+            if not completed.has_ready():  # type: ignore[no-untyped-call]
+                time.sleep(LOOK)
+                if client.cluster is None or client.cluster.scheduler.workers:
+                    seen = time.monotonic()
+                elif time.monotonic() - seen > PATIENCE:
+                    return
+                continue
+            for future in completed.next_batch(block=False):  # type: ignore[no-untyped-call]
+                key = futures.pop(future)
+                error = future.exception()
+                if isinstance(error, CancelledError):  # nobody here cancels a job that is awaited
+                    raise ConnectionError("the scheduler is gone; what was done is kept, the same command goes on")
+                if error is None:
+                    yield key, future.result()
+                else:
+                    yield key, None if isinstance(error, KilledWorker) else {"error": _line(error)}
+                future.release()
     finally:
         client.cancel(list(futures), force=True)  # type: ignore[no-untyped-call]
 
@@ -182,8 +219,9 @@ def _client(scheduler: str | None, workers: int, retries: int) -> Iterator[Clien
             stack.enter_context(dask.config.set(_local(retries)))
             stack.enter_context(_quiet())
             options: dict[str, Any] = dict(processes=True, n_workers=workers, threads_per_worker=1, memory_limit=0)
-            options |= dict(dashboard_address=None, silence_logs=logging.CRITICAL)
-            cluster = stack.enter_context(LocalCluster(**options))  # type: ignore[no-untyped-call]
+            options |= dict(dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL)  # any free port
+            cluster = LocalCluster(**options)  # type: ignore[no-untyped-call]
+            stack.callback(_closed, cluster)
             yield stack.enter_context(Client(cluster, set_as_default=False))  # type: ignore[no-untyped-call]
             return
         try:
@@ -196,9 +234,19 @@ def _client(scheduler: str | None, workers: int, retries: int) -> Iterator[Clien
         yield stack.enter_context(client)
 
 
+def _closed(cluster: LocalCluster) -> None:
+    """End the local processes, whatever state they are in: all that matters is in the file of results."""
+    with suppress(Exception):
+        cluster.close(timeout=ANSWER)
+
+
 def _local(retries: int) -> dict[str, Any]:
-    """Settings of local processes: one job at a time each, one thread, and no patience with deadly jobs."""
+    """Settings of local processes: one job at a time each, one thread, no patience with deadly jobs, all of it with
+    a machine that is too busy to answer: whether a process lives, its nanny knows without asking.
+    """
     return {
+        "distributed.comm.timeouts.connect": "300s",
+        "distributed.scheduler.worker-ttl": None,
         "distributed.scheduler.allowed-failures": retries,
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": 1,

@@ -131,7 +131,7 @@ def _alive(session):
 
 
 def test_a_schedulers_workers_do_the_jobs(tmp_path):
-    options = dict(processes=True, n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+    options = dict(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50)
     log, file = tmp_path / "log", tmp_path / "results.jsonl"
     with LocalCluster(**options) as cluster:
         records = run(job_functions.square, squares(log), file, scheduler=cluster.scheduler_address)
