@@ -16,7 +16,7 @@ import torch
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.counts import counts
 from spikeloom.golden.execute import execute
-from spikeloom.golden.quantize import quantize
+from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.shipped import shipped
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 

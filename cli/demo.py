@@ -123,8 +123,8 @@ def _quantize(
         from spikeloom.cli.inputs import checkpoint_provenance
         from spikeloom.golden import checkpoints
         from spikeloom.golden.execute import execute
-        from spikeloom.golden.quantize import quantize
-        from spikeloom.golden.train import accuracy
+        from spikeloom.golden.quantization.quantize import quantize
+        from spikeloom.golden.training.train import accuracy
 
         trained, header = checkpoints.load(checkpoint)
         network = quantize(trained, name=name, provenance=checkpoint_provenance(header, checkpoint))

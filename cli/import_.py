@@ -37,8 +37,8 @@ def import_(
     from spikeloom.golden import checkpoints
     from spikeloom.golden.architectures import architecture_of
     from spikeloom.golden.e_spikeformer import ESpikeformerConfig
+    from spikeloom.golden.exchange.import_checkpoint import import_checkpoint
     from spikeloom.golden.files import file_hash
-    from spikeloom.golden.import_checkpoint import import_checkpoint
 
     found = import_checkpoint(checkpoint, heads=heads, steps=steps, size=size, patch=patch)
     config = found.model.config

@@ -72,7 +72,7 @@ def load_network(model: str, steps: Sequence[str] | None = None) -> Network:
         network = Network.load(path)
     else:
         from spikeloom.golden import checkpoints
-        from spikeloom.golden.quantize import quantize
+        from spikeloom.golden.quantization.quantize import quantize
 
         trained, header = checkpoints.load(path)
         network = quantize(trained, name=path.stem, provenance=checkpoint_provenance(header, path))

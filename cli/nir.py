@@ -35,7 +35,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a network as a NIR graph; refuse, with the whole list, where NIR cannot express it."""
-    from spikeloom.golden.nir import export_nir
+    from spikeloom.golden.exchange.nir import export_nir
 
     network = load_network(model, steps)
     made = export_nir(network, partial=partial, dt=dt)
@@ -79,7 +79,7 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Turn a NIR graph into a network of integers; name every node that cannot be taken."""
-    from spikeloom.golden.nir import import_nir
+    from spikeloom.golden.exchange.nir import import_nir
 
     network = import_nir(
         file,

@@ -26,9 +26,9 @@ from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Data, DataFolder, Image
 if TYPE_CHECKING:
     from spikeloom.golden.architectures import Model
     from spikeloom.golden.network import Network
-    from spikeloom.golden.precision import Sensitivity
-    from spikeloom.golden.quantize import LayerReport
-    from spikeloom.golden.train import Progress
+    from spikeloom.golden.quantization.precision import Sensitivity
+    from spikeloom.golden.quantization.quantize import LayerReport
+    from spikeloom.golden.training.train import Progress
 
 EXAMPLE = "Example: spikeloom quantize build/mine/checkpoint.safetensors --budget 80kB --finetune 2 --scales free"
 CALIBRATION = 1000
@@ -79,11 +79,11 @@ def quantize(
     """
     from dataclasses import replace
 
-    from spikeloom.golden import precision
-    from spikeloom.golden import quantize as golden
     from spikeloom.golden.execute import execute
     from spikeloom.golden.files import file_hash
-    from spikeloom.golden.train import accuracy
+    from spikeloom.golden.quantization import precision
+    from spikeloom.golden.quantization import quantize as golden
+    from spikeloom.golden.training.train import accuracy
 
     if budget is not None and (bits is not None or layer_bits):
         raise typer.BadParameter("--budget chooses the bits: leave out --bits and --layer-bits")
@@ -201,7 +201,8 @@ def _finetuned(
 ) -> tuple[Model, Path]:
     """The model tuned to the network's bits and scales, and its checkpoint in the folder."""
 
-    from spikeloom.golden import checkpoints, qat
+    from spikeloom.golden import checkpoints
+    from spikeloom.golden.training import qat
 
     run = qat.finetuning(
         model,

@@ -11,7 +11,7 @@ from spikeloom.cli.console import bars, emit, note, pairs, percent, table
 from spikeloom.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from spikeloom.golden.sweep import Sweep
+    from spikeloom.golden.training.sweep import Sweep
     from spikeloom.jobs.engine import Progress
     from spikeloom.jobs.results import Record
 
@@ -51,9 +51,9 @@ def sweep(
     """
     from functools import partial
 
-    from spikeloom.golden import sweep as golden
-    from spikeloom.golden import sweep_tables
     from spikeloom.golden.files import written_aside
+    from spikeloom.golden.training import sweep as golden
+    from spikeloom.golden.training import sweep_tables
     from spikeloom.jobs.engine import run
 
     plan = golden.load(file, change or [])

@@ -14,8 +14,8 @@ from spikeloom.cli.options import AsJson, Output
 
 if TYPE_CHECKING:
     from spikeloom.golden.architectures import Model
-    from spikeloom.golden.run_config import RunConfig
-    from spikeloom.golden.train import Progress, TrainingReport
+    from spikeloom.golden.training.run_config import RunConfig
+    from spikeloom.golden.training.train import Progress, TrainingReport
 
 EXAMPLE = "Example: spikeloom train examples/fashion.yaml --set train.epochs=3 --data ~/data"
 
@@ -79,7 +79,7 @@ def _train_digits(
 ) -> None:
     from dataclasses import replace
 
-    from spikeloom.golden import train as golden
+    from spikeloom.golden.training import train as golden
 
     if "steps" in shape and golden.DIGITS.initial_steps is not None:
         shape["initial_steps"] = min(golden.DIGITS.initial_steps, shape["steps"])
@@ -102,9 +102,9 @@ def _train_run(
 ) -> None:
     from dataclasses import replace
 
-    from spikeloom.golden import run_config
-    from spikeloom.golden import train as golden
-    from spikeloom.golden.parallel import is_main
+    from spikeloom.golden.training import run_config
+    from spikeloom.golden.training import train as golden
+    from spikeloom.golden.training.parallel import is_main
 
     run = run_config.load(file, changes)
     if data is not None:

@@ -12,9 +12,9 @@ from spikeloom.cli.inputs import load_samples, trained_on
 from spikeloom.cli.main import run
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.random_network import random_network
-from spikeloom.golden.run_config import DataConfig, RunConfig
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
-from spikeloom.golden.train import Recipe
+from spikeloom.golden.training.run_config import DataConfig, RunConfig
+from spikeloom.golden.training.train import Recipe
 
 SHAPES = {"fashion": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32), "digits": (1, 8, 8)}
 

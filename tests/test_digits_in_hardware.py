@@ -7,7 +7,7 @@ from spikeloom.gen.estimate import Activity, estimate
 from spikeloom.gen.sizing import smallest_core
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.execute import execute
-from spikeloom.golden.quantize import quantize
+from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.shipped import shipped
 from spikeloom.sim.simulate import simulate
 

@@ -11,7 +11,7 @@ from spikeloom.gen.sizing import smallest_core
 from spikeloom.gen.targets import target
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.execute import execute
-from spikeloom.golden.quantize import quantize
+from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.random_network import random_images
 from spikeloom.golden.shipped import catalogue, shipped
 from spikeloom.sim.simulate import simulate

@@ -13,7 +13,7 @@ from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.files import file_hash
 from spikeloom.golden.shipped import shipped
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
-from spikeloom.golden.train import DIGITS, Recipe, accuracy
+from spikeloom.golden.training.train import DIGITS, Recipe, accuracy
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.execute import execute
 from spikeloom.golden.layout import collapse, collapsed
 from spikeloom.golden.operations import TOTAL, operations
-from spikeloom.golden.quantize import quantize
+from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.random_network import random_images, random_network
-from spikeloom.golden.run_config import MASK_GROUPS, DataConfig, MaskConfig, RunConfig, TrainConfig
 from spikeloom.golden.spikformer import SpikformerConfig
-from spikeloom.golden.train import train_run
+from spikeloom.golden.training.run_config import MASK_GROUPS, DataConfig, MaskConfig, RunConfig, TrainConfig
+from spikeloom.golden.training.train import train_run
 
 SAID = [
     ({"sps.0": 2, "rpe": 1}, None),

@@ -9,7 +9,7 @@ import pytest
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import IMAGE, Neuron
-from spikeloom.golden.quantize import quantize
+from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.random_network import random_images, random_network
 from spikeloom.golden.shipped import shipped
 

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 
 from spikeloom.cli.main import run
 from spikeloom.golden import checkpoints
+from spikeloom.golden.exchange.import_checkpoint import import_checkpoint, recognise
 from spikeloom.golden.execute import execute
-from spikeloom.golden.import_checkpoint import import_checkpoint, recognise
 from spikeloom.golden.network import Network
-from spikeloom.golden.quantize import quantize
+from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.shipped import shipped
 from spikeloom.golden.spikformer import CIFAR, CIFAR100, IMAGENET
 
@@ -46,7 +46,7 @@ def timm(tensors, **args):
     ],
 )
 def test_architectures_are_recognised_from_keys_and_shapes(dialect, depth, dim, classes, heads, usual):
-    from spikeloom.golden.import_checkpoint import HEADS, _choose
+    from spikeloom.golden.exchange.import_checkpoint import HEADS, _choose
 
     found = recognise(official_spikformer.shapes(dialect, depth=depth, dim=dim, classes=classes))
     size = dict(dialect=dialect, depth=depth, dim=dim, classes=classes, mlp_ratio=4, bias=True)

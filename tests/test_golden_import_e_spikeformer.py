@@ -10,8 +10,8 @@ from official_e_spikeformer import Official
 from spikeloom.cli.main import run
 from spikeloom.golden import checkpoints
 from spikeloom.golden.e_spikeformer import PRESETS, ESpikeformer, ESpikeformerConfig, official
-from spikeloom.golden.import_checkpoint import import_checkpoint
-from spikeloom.golden.import_e_spikeformer import name_of, recognise
+from spikeloom.golden.exchange.import_checkpoint import import_checkpoint
+from spikeloom.golden.exchange.import_e_spikeformer import name_of, recognise
 
 SMALL = official("t", dims=(8, 16, 16, 24), depths=(1, 1, 0, 1, 1, 2), classes=7, height=32, width=32)
 

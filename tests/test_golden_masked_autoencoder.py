@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from spikeloom.golden import training_state
 from spikeloom.golden.e_spikeformer import ESpikeformer, ESpikeformerConfig
-from spikeloom.golden.masked_autoencoder import MaskedAutoencoder, PretrainConfig, positions
-from spikeloom.golden.run_config import DataConfig, RunConfig, TrainConfig, load
-from spikeloom.golden.train import train_run
+from spikeloom.golden.training import training_state
+from spikeloom.golden.training.masked_autoencoder import MaskedAutoencoder, PretrainConfig, positions
+from spikeloom.golden.training.run_config import DataConfig, RunConfig, TrainConfig, load
+from spikeloom.golden.training.train import train_run
 
 SHAPE = dict(height=12, width=12, dims=(4, 8, 8, 8), depths=(1, 1, 0, 0, 1, 0), strides=(2, 1, 2, 1, 1))
 SHAPE |= dict(stem_kernel=3, sep_kernel=3, heads=2, sep_ratio=1, mlp_ratio=1, value_ratio=1)

@@ -14,7 +14,7 @@ from spikeloom.golden import checkpoints
 from spikeloom.golden.counts import counts
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import MOST_SHIFT, Network
-from spikeloom.golden.quantize import FoldedSpikformer, QuantizedSpikformer, fold, quantize
+from spikeloom.golden.quantization.quantize import FoldedSpikformer, QuantizedSpikformer, fold, quantize
 from spikeloom.golden.random_network import random_images, random_network
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig, official, record_spikes
 from spikeloom.golden.time_mask import initial_parameters

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from spikeloom.cli.main import run
 from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.sizing import smallest_core
+from spikeloom.golden.exchange.nir import export_nir, import_nir, inexpressible
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import IMAGE, Layer, Network, Neuron
-from spikeloom.golden.nir import export_nir, import_nir, inexpressible
 from spikeloom.golden.random_network import random_images, random_network
 from spikeloom.sim.simulate import simulate
 

@@ -7,7 +7,7 @@ import torch
 
 from spikeloom.golden.execute import check_images, execute
 from spikeloom.golden.network import Network
-from spikeloom.golden.quantize import FoldedSpikformer, QuantizedSpikformer, quantize
+from spikeloom.golden.quantization.quantize import FoldedSpikformer, QuantizedSpikformer, quantize
 from spikeloom.golden.spikformer import CIFAR100, Spikformer, SpikformerConfig, official, record_spikes
 
 NO_SPIKINGJELLY = "needs SpikingJelly: pip install --no-deps spikingjelly==2.0.0, and loguru"

@@ -14,7 +14,7 @@ from spikeloom.golden.energy import CONSTANTS, not_spiking, spiking
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import IMAGE
 from spikeloom.golden.operations import TOTAL, dense_sops, operations
-from spikeloom.golden.quantize import quantize
+from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.random_network import random_images, random_network
 
 

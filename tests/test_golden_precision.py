@@ -13,7 +13,7 @@ from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.sizing import smallest_core
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.network import Network
-from spikeloom.golden.precision import (
+from spikeloom.golden.quantization.precision import (
     Sensitivity,
     bytes_of,
     choose_bits,
@@ -21,7 +21,7 @@ from spikeloom.golden.precision import (
     sensitivities,
     weight_bytes,
 )
-from spikeloom.golden.quantize import QuantizedSpikformer, quantize
+from spikeloom.golden.quantization.quantize import QuantizedSpikformer, quantize
 from spikeloom.golden.shipped import shipped
 from spikeloom.sim.simulate import simulate
 

@@ -10,16 +10,17 @@ import torch
 import torch.nn.functional as F
 
 from spikeloom.cli.main import run as command
-from spikeloom.golden import checkpoints, datasets, qat
+from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.e_spikeformer import ESpikeformer, ESpikeformerConfig
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import Network
-from spikeloom.golden.qat import QuantizationAware, finetune, finetuning
-from spikeloom.golden.quantize import fold, quantize
-from spikeloom.golden.run_config import DataConfig, RunConfig, TrainConfig
+from spikeloom.golden.quantization.quantize import fold, quantize
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.time_mask import initial_parameters
-from spikeloom.golden.train import Recipe, train, train_run
+from spikeloom.golden.training import qat
+from spikeloom.golden.training.qat import QuantizationAware, finetune, finetuning
+from spikeloom.golden.training.run_config import DataConfig, RunConfig, TrainConfig
+from spikeloom.golden.training.train import Recipe, train, train_run
 
 KINDS = {
     "spikingjelly": dict(),

@@ -7,7 +7,7 @@ import torch
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import Neuron
-from spikeloom.golden.quantize import (
+from spikeloom.golden.quantization.quantize import (
     FoldedSpikformer,
     QuantizedSpikformer,
     fold,

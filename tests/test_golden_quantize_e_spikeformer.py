@@ -14,12 +14,12 @@ from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.e_spikeformer import ESpikeformer, ESpikeformerConfig, record_spikes
 from spikeloom.golden.execute import execute
 from spikeloom.golden.network import Network
-from spikeloom.golden.quantize import quantize, report
-from spikeloom.golden.quantize_e_spikeformer import FoldedESpikeformer, QuantizedESpikeformer, thresholds
+from spikeloom.golden.quantization.quantize import quantize, report
+from spikeloom.golden.quantization.quantize_e_spikeformer import FoldedESpikeformer, QuantizedESpikeformer, thresholds
 from spikeloom.golden.random_network import random_images as random_pixels
-from spikeloom.golden.run_config import DataConfig, RunConfig, TrainConfig
 from spikeloom.golden.shipped import shipped
-from spikeloom.golden.train import train_run
+from spikeloom.golden.training.run_config import DataConfig, RunConfig, TrainConfig
+from spikeloom.golden.training.train import train_run
 
 DIGITS = ESpikeformerConfig(
     height=8, width=8, dims=(8, 16, 24, 24), heads=2, depths=(1, 0, 1, 0, 1, 0), strides=(1, 2, 1, 1, 1),

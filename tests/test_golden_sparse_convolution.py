@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spikeloom.golden.sparse_convolution import enlarged, sparse_convolutions
+from spikeloom.golden.training.sparse_convolution import enlarged, sparse_convolutions
 
 
 def network():

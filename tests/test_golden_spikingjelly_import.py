@@ -13,13 +13,13 @@ from official_spikformer import compare
 from spikeloom.cli.main import run
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.sizing import check_supported, smallest_core
-from spikeloom.golden import import_spikingjelly
 from spikeloom.golden.counts import counts
+from spikeloom.golden.exchange import import_spikingjelly
+from spikeloom.golden.exchange.import_checkpoint import import_checkpoint
 from spikeloom.golden.execute import execute
-from spikeloom.golden.import_checkpoint import import_checkpoint
 from spikeloom.golden.network import Network
 from spikeloom.golden.operations import operations
-from spikeloom.golden.quantize import QuantizedSpikformer
+from spikeloom.golden.quantization.quantize import QuantizedSpikformer
 from spikeloom.golden.random_network import random_images, random_network
 from spikeloom.golden.spikformer import CIFAR, CIFAR100, Spikformer, SpikformerConfig, official, record_spikes
 from spikeloom.golden.widths import accumulator_bounds, membrane_bounds

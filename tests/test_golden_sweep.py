@@ -10,11 +10,11 @@ import torch.nn.functional as F
 
 from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.execute import execute
-from spikeloom.golden.quantize import quantize
-from spikeloom.golden.run_config import from_mapping
-from spikeloom.golden.sweep import folder_of, load, run_point
-from spikeloom.golden.sweep_tables import as_csv, report, tables
-from spikeloom.golden.train import accuracy
+from spikeloom.golden.quantization.quantize import quantize
+from spikeloom.golden.training.run_config import from_mapping
+from spikeloom.golden.training.sweep import folder_of, load, run_point
+from spikeloom.golden.training.sweep_tables import as_csv, report, tables
+from spikeloom.golden.training.train import accuracy
 
 BASE = """
 base:

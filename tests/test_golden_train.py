@@ -15,13 +15,14 @@ import torch
 from safetensors.torch import load_file
 
 from spikeloom.cli.main import run as command
-from spikeloom.golden import checkpoints, datasets, training_loop, training_state
-from spikeloom.golden import train as module
-from spikeloom.golden.augment import Augmentation
-from spikeloom.golden.parallel import Processes, local_device
-from spikeloom.golden.run_config import DataConfig, MaskConfig, RunConfig, TrainConfig
+from spikeloom.golden import checkpoints, datasets
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
-from spikeloom.golden.train import Recipe, train, train_run
+from spikeloom.golden.training import train as module
+from spikeloom.golden.training import training_loop, training_state
+from spikeloom.golden.training.augment import Augmentation
+from spikeloom.golden.training.parallel import Processes, local_device
+from spikeloom.golden.training.run_config import DataConfig, MaskConfig, RunConfig, TrainConfig
+from spikeloom.golden.training.train import Recipe, train, train_run
 
 SMALL = dict(dim=16, heads=2, mlp_ratio=2, neuron="dts", dynamic=True, attention_threshold=1.0)
 
@@ -151,7 +152,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from test_golden_train import TINY
-from spikeloom.golden.train import train_run
+from spikeloom.golden.training.train import train_run
 
 def stepped(done, whole):
     if done == {step}:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from spikeloom.golden import augment as module
-from spikeloom.golden.augment import OPERATIONS, Augmentation, augment, mix
+from spikeloom.golden.training import augment as module
+from spikeloom.golden.training.augment import OPERATIONS, Augmentation, augment, mix
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from spikeloom.golden import datasets, run_config
-from spikeloom.golden.augment import Augmentation
-from spikeloom.golden.run_config import DataConfig, MaskConfig, RunConfig, TrainConfig
+from spikeloom.golden import datasets
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
-from spikeloom.golden.train import DIGITS, Recipe
+from spikeloom.golden.training import run_config
+from spikeloom.golden.training.augment import Augmentation
+from spikeloom.golden.training.run_config import DataConfig, MaskConfig, RunConfig, TrainConfig
+from spikeloom.golden.training.train import DIGITS, Recipe
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 

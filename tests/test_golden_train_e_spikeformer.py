@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from spikeloom.cli.main import run as command
-from spikeloom.golden import checkpoints, run_config
+from spikeloom.golden import checkpoints
 from spikeloom.golden.architectures import architecture_of, config_class, config_from, make_model
 from spikeloom.golden.e_spikeformer import ESpikeformer, ESpikeformerConfig
-from spikeloom.golden.run_config import RunConfig
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
-from spikeloom.golden.train import train_run
+from spikeloom.golden.training import run_config
+from spikeloom.golden.training.run_config import RunConfig
+from spikeloom.golden.training.train import train_run
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 YAML = """

@@ -18,9 +18,9 @@ import yaml
 
 from spikeloom.golden import datasets
 from spikeloom.golden.architectures import DEFAULT, Architecture, ModelConfig, architecture_of, config_class
-from spikeloom.golden.augment import Augmentation
-from spikeloom.golden.masked_autoencoder import PretrainConfig
 from spikeloom.golden.spikformer import SpikformerConfig
+from spikeloom.golden.training.augment import Augmentation
+from spikeloom.golden.training.masked_autoencoder import PretrainConfig
 
 MASK_GROUPS = ("sps", "qkv", "attn", "mlp")
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")  # YAML 1.1 takes 1e-3 for a word
@@ -103,8 +103,8 @@ class MaskConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
-    """Training with quantised weights (`golden.qat`). checkpoint: SHA-256 of the file that it starts from.
-    weight_bits: of each layer, as in "rpe=4". scales: of the channels (`golden.quantize`).
+    """Training with quantised weights (`golden.training.qat`). checkpoint: SHA-256 of the file that it starts from.
+    weight_bits: of each layer, as in "rpe=4". scales: of the channels (`golden.quantization.quantize`).
     """
 
     checkpoint: str

@@ -24,11 +24,11 @@ from torch.func import functional_call
 from spikeloom.golden import datasets
 from spikeloom.golden.architectures import Model
 from spikeloom.golden.network import Network
-from spikeloom.golden.quantize import FoldedSpikformer, Scales, folded_tensors, quantize, weight_scale
-from spikeloom.golden.run_config import FinetuneConfig, RunConfig, from_mapping
+from spikeloom.golden.quantization.quantize import FoldedSpikformer, Scales, folded_tensors, quantize, weight_scale
 from spikeloom.golden.spikformer import Spikformer
 from spikeloom.golden.time_mask import TimeMask
-from spikeloom.golden.train import Progress, Recipe, TrainingReport, train_run
+from spikeloom.golden.training.run_config import FinetuneConfig, RunConfig, from_mapping
+from spikeloom.golden.training.train import Progress, Recipe, TrainingReport, train_run
 
 LEARNING_RATE = 5e-4  # its peak: a quarter to a sixth of the rates that made the shipped models
 

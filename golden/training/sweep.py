@@ -1,7 +1,7 @@
 """Sweeps: training runs that differ in a few keys.
 
-`load` reads a sweep's file into `Job`s, `run_point` does one of them, `golden.sweep_tables` lays the results out. Who
-runs the jobs, and where, is no matter here.
+`load` reads a sweep's file into `Job`s, `run_point` does one of them, `golden.training.sweep_tables` lays the results
+out. Who runs the jobs, and where, is no matter here.
 
 What is measured of a run is measured of its integer network (8 bits), on held-out images:
 
@@ -29,10 +29,10 @@ from spikeloom.golden.execute import execute
 from spikeloom.golden.files import written_aside
 from spikeloom.golden.layout import collapsed
 from spikeloom.golden.operations import TOTAL, operations
-from spikeloom.golden.quantize import quantize
-from spikeloom.golden.run_config import RunConfig, from_mapping, mapping_in, override, to_yaml
+from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.spikformer import Spikformer
-from spikeloom.golden.train import Progress, train_run
+from spikeloom.golden.training.run_config import RunConfig, from_mapping, mapping_in, override, to_yaml
+from spikeloom.golden.training.train import Progress, train_run
 
 PAPER = ("I", "III", "IV")
 POINTS = "points"  # the table of what stands in no table of the paper

@@ -17,14 +17,14 @@ import torch
 
 from spikeloom.golden import datasets
 from spikeloom.golden.architectures import Model, make_model
-from spikeloom.golden.augment import Augmentation
 from spikeloom.golden.neurons import compiled_neurons
-from spikeloom.golden.parallel import Processes, local_device, processes
-from spikeloom.golden.pretrain import pretrain
-from spikeloom.golden.run_config import MASK_GROUPS, DataConfig, MaskConfig, RunConfig, TrainConfig, check_data
 from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.threads import torch_threads
-from spikeloom.golden.training_loop import ENOUGH, Progress, TrainingLoop, count_correct
+from spikeloom.golden.training.augment import Augmentation
+from spikeloom.golden.training.parallel import Processes, local_device, processes
+from spikeloom.golden.training.pretrain import pretrain
+from spikeloom.golden.training.run_config import MASK_GROUPS, DataConfig, MaskConfig, RunConfig, TrainConfig, check_data
+from spikeloom.golden.training.training_loop import ENOUGH, Progress, TrainingLoop, count_correct
 
 __all__ = ["DIGITS", "Progress", "Recipe", "TrainingReport", "accuracy", "train", "train_run"]
 

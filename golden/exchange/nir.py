@@ -21,8 +21,8 @@ becomes a sum over the map and an Affine, whose outputs, added over the steps, a
 
 From NIR come chains of Conv2d, Linear, Affine, Scale, Flatten, SumPool2d, AvgPool2d and IF or LIF neurons. What is
 linear between two layers of neurons becomes one convolution: pooling repeats its weights, Flatten and Linear have a
-kernel as large as the map. Weights are rounded as in `spikeloom.golden.scales`; a file that `export_nir` wrote comes
-back with its own integers.
+kernel as large as the map. Weights are rounded as in `golden.quantization.scales`; a file that `export_nir` wrote
+comes back with its own integers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ import numpy as np
 
 from spikeloom.golden.files import written_aside
 from spikeloom.golden.network import IMAGE, Layer, Network, Neuron
-from spikeloom.golden.scales import Scales, best_scale, round_weights
+from spikeloom.golden.quantization.scales import Scales, best_scale, round_weights
 
 RESOLUTION = 2.0**-16  # of a threshold: the least scale, for weights that are next to nothing
 _POOLS = (nir.SumPool2d, nir.AvgPool2d)

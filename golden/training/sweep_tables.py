@@ -13,7 +13,7 @@ from functools import partial
 from statistics import fmean, stdev
 from typing import Any
 
-from spikeloom.golden.sweep import POINTS, Job, Sweep, flat, text_of
+from spikeloom.golden.training.sweep import POINTS, Job, Sweep, flat, text_of
 
 Results = Mapping[str, Mapping[str, Any] | None]
 

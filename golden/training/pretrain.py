@@ -11,12 +11,12 @@ from torch import Tensor
 
 from spikeloom.golden import datasets
 from spikeloom.golden.architectures import Model
-from spikeloom.golden.augment import augment
 from spikeloom.golden.e_spikeformer import ESpikeformer
-from spikeloom.golden.masked_autoencoder import MaskedAutoencoder
-from spikeloom.golden.parallel import Processes
-from spikeloom.golden.run_config import RunConfig
-from spikeloom.golden.training_loop import Progress, TrainingLoop
+from spikeloom.golden.training.augment import augment
+from spikeloom.golden.training.masked_autoencoder import MaskedAutoencoder
+from spikeloom.golden.training.parallel import Processes
+from spikeloom.golden.training.run_config import RunConfig
+from spikeloom.golden.training.training_loop import Progress, TrainingLoop
 
 FOLDER = "pretrain"  # in that of the run
 
@@ -36,8 +36,8 @@ def pretrain(
 ) -> None:
     """Change the model's weights to those that tell hidden patches from the others, as ``run.pretrain`` says.
 
-    The other arguments are those of `golden.train.train_run`; a state of its own, below the run's folder, lets it go
-    on after a kill.
+    The other arguments are those of `golden.training.train.train_run`; a state of its own, below the run's folder,
+    lets it go on after a kill.
     """
     assert isinstance(model, ESpikeformer)
     place = None if folder is None else folder / FOLDER

@@ -17,7 +17,7 @@ import numpy as np
 from spikeloom.golden.architectures import Model
 from spikeloom.golden.execute import Execution, execute
 from spikeloom.golden.network import Layer, Network
-from spikeloom.golden.quantize import Scales, quantize
+from spikeloom.golden.quantization.quantize import Scales, quantize
 
 WIDE, NARROW = 8, 4
 UNITS = {"": 1, "B": 1, "kB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2}

@@ -1,4 +1,4 @@
-"""From a trained model to the integer `Network`; what follows is of Spikformers (`golden.quantize_e_spikeformer`).
+"""From a trained model to the integer `Network`; what follows is of Spikformers (else `quantize_e_spikeformer`).
 
 Batch norm folds into weights and bias. The scale of a channel, the real value of one integer unit of its
 accumulator, folds into its threshold, so nothing is ever rescaled:
@@ -36,14 +36,14 @@ from spikeloom.golden.e_spikeformer import ESpikeformer
 from spikeloom.golden.execute import execute
 from spikeloom.golden.layout import NEURONS, Site, sites
 from spikeloom.golden.network import IMAGE, MOST_SHIFT, Coding, Layer, Network
-from spikeloom.golden.quantize_e_spikeformer import FoldedESpikeformer, norm_of, quantize_e_spikeformer
-from spikeloom.golden.scales import ChannelBias, bits_of, framed, head_of, readout_tensors
-from spikeloom.golden.scales import Scales as Scales
-from spikeloom.golden.scales import best_scale as best_scale
-from spikeloom.golden.scales import fold as fold
-from spikeloom.golden.scales import folded_tensors as folded_tensors
-from spikeloom.golden.scales import round_weights as round_weights
-from spikeloom.golden.scales import weight_scale as weight_scale
+from spikeloom.golden.quantization.quantize_e_spikeformer import FoldedESpikeformer, norm_of, quantize_e_spikeformer
+from spikeloom.golden.quantization.scales import ChannelBias, bits_of, framed, head_of, readout_tensors
+from spikeloom.golden.quantization.scales import Scales as Scales
+from spikeloom.golden.quantization.scales import best_scale as best_scale
+from spikeloom.golden.quantization.scales import fold as fold
+from spikeloom.golden.quantization.scales import folded_tensors as folded_tensors
+from spikeloom.golden.quantization.scales import round_weights as round_weights
+from spikeloom.golden.quantization.scales import weight_scale as weight_scale
 from spikeloom.golden.spikformer import (
     ATTENTION_SCALE,
     PIXEL_SCALE,

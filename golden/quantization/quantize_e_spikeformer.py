@@ -1,7 +1,7 @@
 """From a trained E-SpikeFormer to the integer `Network`.
 
-As in `golden.quantize`, batch norms fold into weights and bias, and nothing is rescaled: the real value of one
-integer unit of a layer's potentials is in its thresholds. A neuron fires the number of D thresholds that its
+As in `golden.quantization.quantize`, batch norms fold into weights and bias, and nothing is rescaled: the real value
+of one integer unit of a layer's potentials is in its thresholds. A neuron fires the number of D thresholds that its
 potential reaches, and the j-th of them is::
 
     threshold[j] = least integer H with round(H * scale) >= j      round: half to even, as in training
@@ -11,7 +11,7 @@ the mean over N positions, the stream's scale / N. So any scale has exact thresh
 what the floating-point model with the quantised weights does. That model is exact in float64 where its own sums are:
 with "power-of-two" scales and a D that is a power of two. "free" scales are ``D / n`` for an integer n.
 
-Streams have a power-of-two scale a channel, the finest of their branches', as in `golden.quantize`.
+Streams have a power-of-two scale a channel, the finest of their branches', as in `golden.quantization.quantize`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from spikeloom.golden.e_spikeformer import Attention, ESpikeformer, ESpikeformerConfig, Part
 from spikeloom.golden.network import IMAGE, MOST_SHIFT, Coding, Layer, Network, Neuron
-from spikeloom.golden.scales import (
+from spikeloom.golden.quantization.scales import (
     ChannelBias,
     Scales,
     best_scale,
@@ -52,7 +52,7 @@ def quantize_e_spikeformer(
     coding: Coding = "planes",
     provenance: Mapping[str, Any] | None = None,
 ) -> Network:
-    """The integer network of a trained model; see `golden.quantize.quantize` for the arguments."""
+    """The integer network of a trained model; see `golden.quantization.quantize.quantize` for the arguments."""
     config = model.config
     parts = model.layers()
     bits = bits_of(weight_bits, [*(part.name for part in parts), HEAD])

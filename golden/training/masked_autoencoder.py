@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeloom.golden.e_spikeformer import ESpikeformer
-from spikeloom.golden.sparse_convolution import enlarged, sparse_convolutions
+from spikeloom.golden.training.sparse_convolution import enlarged, sparse_convolutions
 
 
 @dataclass(frozen=True, kw_only=True)

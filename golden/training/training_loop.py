@@ -1,6 +1,6 @@
 """The loop of a training run: epochs over images, on one core or many GPUs, kept after each epoch.
 
-`TrainingLoop` learns classes; `golden.pretrain` makes it learn something else.
+`TrainingLoop` learns classes; `golden.training.pretrain` makes it learn something else.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spikeloom.golden import datasets, training_state
+from spikeloom.golden import datasets
 from spikeloom.golden.architectures import Model
-from spikeloom.golden.augment import augment, mix
 from spikeloom.golden.files import written_aside
-from spikeloom.golden.parallel import Processes
-from spikeloom.golden.run_config import MASK_GROUPS, RunConfig, differences, from_mapping
 from spikeloom.golden.time_mask import mask_loss
-from spikeloom.golden.training_state import TrainingState
+from spikeloom.golden.training import training_state
+from spikeloom.golden.training.augment import augment, mix
+from spikeloom.golden.training.parallel import Processes
+from spikeloom.golden.training.run_config import MASK_GROUPS, RunConfig, differences, from_mapping
+from spikeloom.golden.training.training_state import TrainingState
 
 STATE = "state.safetensors"  # in a run's folder
 LOG = "log.csv"

@@ -1,7 +1,7 @@
 """Checkpoints of other programs: state dicts of Spikformers and of E-SpikeFormers become our checkpoints.
 
-The Spikformers are the official ones and SpikingJelly 2.x's (`golden.import_spikingjelly`), the E-SpikeFormers the
-official ones.
+The Spikformers are the official ones and SpikingJelly 2.x's (`import_spikingjelly`), the E-SpikeFormers the official
+ones (`import_e_spikeformer`).
 
 A file is a state dict, or a dictionary that has one under ``state_dict`` (timm's ``.pth.tar``) or ``model``, in
 PyTorch's format or safetensors. Nothing in it is ever executed: PyTorch's unpickler is restricted to tensors and
@@ -28,9 +28,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from spikeloom.golden import import_e_spikeformer, import_spikingjelly
 from spikeloom.golden.architectures import Model, ModelConfig, make_model
 from spikeloom.golden.e_spikeformer import ESpikeformerConfig
+from spikeloom.golden.exchange import import_e_spikeformer, import_spikingjelly
 from spikeloom.golden.spikformer import CIFAR, CIFAR100, IMAGENET, Dialect, official
 
 PREFIXES = ("module.", "_orig_mod.")  # of data-parallel and of compiled models

@@ -1,0 +1,1 @@
+"""Files of other programs: official checkpoints in, NIR in and out."""

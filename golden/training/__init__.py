@@ -1,0 +1,1 @@
+"""Training: runs, their configuration and loop, pre-training, fine-tuning with integers, sweeps."""
