@@ -18,7 +18,8 @@ from spikeloom.jobs.results import digest_of, opened, read
 
 HERE = Path(__file__).parent
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's shell has it ignored
 sys.path.insert(0, {here!r})
 import job_functions
 from spikeloom.jobs.engine import run
