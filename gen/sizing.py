@@ -113,7 +113,7 @@ def check_supported(network: Network, lanes: int) -> None:
         if not layer.fires:
             raise CompileError(
                 f"{where}: membrane shortcuts come later: for now the core adds spikes to spikes; "
-                'train the model with residual="sew"'
+                'a Spikformer trained with residual="sew" can be compiled'
             )
         if layer.kind == "attention":
             per_head = layer.channels_in // layer.heads
