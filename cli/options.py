@@ -56,3 +56,9 @@ AccumulatorWidth = Annotated[
 Board = Annotated[
     str | None, typer.Option(metavar="NAME", help="Start from the core that suits a board, e.g. ulx3s-85f.")
 ]
+TrainingData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", "--data-folder", metavar="DIR", help="Folder of the data set's files. Default: SPIKELOOM_DATA."
+    ),
+]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spikeloom.cli.console import bars, emit, note, pairs, percent, table
-from spikeloom.cli.options import AsJson
+from spikeloom.cli.options import AsJson, TrainingData
 
 if TYPE_CHECKING:
     from spikeloom.golden.training.sweep import Sweep
@@ -34,12 +34,7 @@ def sweep(
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the base run; may be repeated.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data", "--data-folder", metavar="DIR", help="Folder of the data set's files. Default: SPIKELOOM_DATA."
-        ),
-    ] = None,
+    data: TrainingData = None,
     which: Annotated[
         Literal["I", "III", "IV", "all"], typer.Option("--table", help="Which table of the paper to print.")
     ] = "all",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikeloom.cli.console import bars, emit, note, pairs, percent, table
-from spikeloom.cli.options import AsJson, Output
+from spikeloom.cli.options import AsJson, Output, TrainingData
 
 if TYPE_CHECKING:
     from spikeloom.golden.architectures import Model
@@ -27,12 +27,7 @@ def train(
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Wins over the file; may be repeated.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data", "--data-folder", metavar="DIR", help="Folder of the data set's files. Default: SPIKELOOM_DATA."
-        ),
-    ] = None,
+    data: TrainingData = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of going on.")] = False,
     seed: Annotated[int | None, typer.Option(help="Of everything random. Default: 0.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikeloom.golden.sfa import sfa, sfa_spikes
-from spikeloom.golden.spikformer import IMAGENET, PIXEL_SCALE, PIXEL_TOP, Branch, Reals, checked_normalisation
+from spikeloom.golden.spikformer import IMAGENET, PIXEL_SCALE, PIXEL_TOP, Branch, Reals, checked_normalisation, watched
 from spikeloom.golden.time_mask import TimeMask
 
 # Channels of the four stages of the official models, of 2.70, 5.11, 10.02 and 18.99 million parameters.
@@ -485,19 +485,4 @@ def _stages_behind(downsample: str) -> tuple[str, ...]:
 @torch.no_grad()
 def record_spikes(model: ESpikeformer, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Class scores and each layer's integer spikes (1, B, C, H, W), or (D, B, C, H, W) while spike-driven."""
-    found: dict[str, Tensor] = {}
-    handles = []
-    for part in model.layers():
-        if part.neurons is None:
-            continue
-
-        def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], spikes: Tensor, name: str = part.name) -> None:
-            found[name] = spikes
-
-        handles.append(part.neurons.register_forward_hook(keep))
-    try:
-        scores = model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return scores, found
+    return watched(model, images, {x.name: x.neurons for x in model.layers() if x.neurons is not None})

@@ -14,7 +14,7 @@ not in Spikingformer, neurons also stand before the head, which else would multi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -454,22 +454,25 @@ class Spikformer(nn.Module):
 @torch.no_grad()
 def record_spikes(model: Spikformer, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Class scores and each layer's spikes (T, B, C, H, W), before they are pooled and the residual."""
-    found: dict[str, Tensor] = {}
-    handles = []
-    for stage in model.stages():
-
-        def keep(
-            _module: nn.Module, _inputs: tuple[Tensor, ...], spikes: Tensor, name: str = stage.name
-        ) -> None:
-            found[name] = spikes
-
-        handles.append(stage.neurons.register_forward_hook(keep))
-    try:
-        scores = model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    scores, found = watched(model, images, {stage.name: stage.neurons for stage in model.stages()})
     for name, x in found.items():
         if x.dim() == 4:  # tokens
             found[name] = x.unflatten(3, model.config.token_map)
     return scores, found
+
+
+def watched(model: nn.Module, images: Tensor, layers: Mapping[str, nn.Module]) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the model makes of the images, and what each of the named layers did meanwhile."""
+    found: dict[str, Tensor] = {}
+    handles = []
+    for name, layer in layers.items():
+
+        def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], made: Tensor, name: str = name) -> None:
+            found[name] = made
+
+        handles.append(layer.register_forward_hook(keep))
+    try:
+        return model(images), found
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -17,7 +17,6 @@ from spikeloom.golden.shipped import catalogue, shipped
 from spikeloom.sim.simulate import simulate
 
 PUBLISHED = os.environ.get("SPIKELOOM_DATA")
-IMAGES = 2000  # of the 10,000, evenly spaced
 
 
 def integers(name):
@@ -39,14 +38,16 @@ def test_images_are_bit_exact(name, tmp_path):
     assert not report.differences and not report.counter_differences
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(PUBLISHED is None, reason="SPIKELOOM_DATA names no folder with Fashion-MNIST")
 @pytest.mark.parametrize("name", ["fashion", "fashion_dts", "fashion_e"])
-def test_integers_classify_as_the_float_model_does(name):
-    """Within a point on a fifth of the images; docs/quantisation.md has all of them."""
+def test_integers_lose_at_most_half_a_point(name):
+    """8 bits against what the manifest says of floating point, on all 10,000 held-out images."""
     samples = datasets.open_images("fashion", "test")
-    numbers = datasets.spread_out(len(samples.labels), IMAGES)
+    numbers = datasets.spread_out(len(samples.labels), len(samples.labels))
     done = execute(integers(name), samples.batch(numbers))
-    assert abs(done.accuracy(samples.labels[numbers]) - catalogue()[name].accuracy) < 0.015
+    assert len(numbers) == 10_000
+    assert done.accuracy(samples.labels[numbers]) >= catalogue()[name].accuracy - 0.005
 
 
 def test_dynamic_time_steps_cost_nothing_here():
