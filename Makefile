@@ -7,8 +7,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-TYPED := .mypy_cache/sources/spikeloom
-FOLDERS := cli gen golden jobs rtl sim
 
 .PHONY: demo test setup lint clean system
 .DELETE_ON_ERROR:
@@ -22,12 +20,8 @@ test: system $(READY) lint
 
 setup: system $(READY)
 
-# The folders are subpackages by setuptools' package-dir alone; type checkers need to see them below spikeloom/.
 lint: $(READY)
 	$(BIN)/ruff check .
-	@mkdir -p $(TYPED)
-	@for folder in $(FOLDERS); do ln -sfn "$(CURDIR)/$$folder" $(TYPED)/$$folder; done
-	@ln -sfn "$(CURDIR)/spikeloom/__init__.py" $(TYPED)/__init__.py
 	$(BIN)/mypy -p spikeloom
 
 system:

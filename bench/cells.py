@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from spikeloom.rtl.ac_array import AcArray
-from spikeloom.rtl.config import CoreConfig
+from spikeloom.rtl.core.ac_array import AcArray
+from spikeloom.rtl.core.config import CoreConfig
 
 SIZES = [
     {"lanes": 32, "columns": 1, "accumulator_width": 16},

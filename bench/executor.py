@@ -13,12 +13,13 @@ import time
 import numpy as np
 import torch
 
-from spikeloom.golden import checkpoints, datasets
-from spikeloom.golden.counts import counts
-from spikeloom.golden.execute import execute
+from spikeloom.golden.data import datasets
+from spikeloom.golden.models import checkpoints
+from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.network.execute import execute
 from spikeloom.golden.quantization.quantize import quantize
-from spikeloom.golden.shipped import shipped
-from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.zoo.shipped import shipped
+from spikeloom.sim.counts import counts
 
 IMAGES = 360
 FASHION = SpikformerConfig(height=28, width=28, pools=(False, True, True, False))  # T = 4 in every layer

@@ -9,7 +9,7 @@ import time
 from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.sizing import smallest_core
 from spikeloom.gen.verilog import core_verilog
-from spikeloom.golden.random_network import random_images, random_network
+from spikeloom.golden.network.random_network import random_images, random_network
 from spikeloom.sim.verilated import VerilatedCore
 
 # lanes, columns, neuron_lanes

@@ -14,9 +14,9 @@ import time
 import torch
 import torch.nn.functional as F
 
-from spikeloom.golden import spikformer
-from spikeloom.golden.neurons import compiled_neurons, dts_lif, spikingjelly_lif
-from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models import spikformer
+from spikeloom.golden.models.neurons import compiled_neurons, dts_lif, spikingjelly_lif
+from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 
 
 def plain_spikingjelly(currents, *, threshold):

@@ -74,9 +74,9 @@ def _build(messages: Any, arguments: dict[str, Any]) -> None:
     """The process: messages are ("progress", (stage, share)), then ("record", dict) or ("error", line)."""
     from dataclasses import replace
 
-    from spikeloom.gen.build import build
     from spikeloom.gen.targets import target
-    from spikeloom.rtl.config import CoreConfig
+    from spikeloom.gen.toolchain.build import build
+    from spikeloom.rtl.core.config import CoreConfig
 
     try:
         board = target(arguments["board"])

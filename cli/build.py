@@ -23,7 +23,7 @@ from spikeloom.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from spikeloom.gen.build import BuildReport
+    from spikeloom.gen.toolchain.build import BuildReport
 
 EXAMPLE = "Example: spikeloom build --board ulx3s-45f --lanes 16 --seed 3"
 STEPS = 100  # of the progress bar
@@ -48,9 +48,9 @@ def build(
     """Synthesise, place and route: a bitstream with the network inside. Minutes."""
     from dataclasses import replace
 
-    from spikeloom.gen import build as gen
     from spikeloom.gen.compiler import compile_network
     from spikeloom.gen.targets import target
+    from spikeloom.gen.toolchain import build as gen
     from spikeloom.gen.verilog import core_verilog
 
     chosen = target(board)

@@ -27,7 +27,7 @@ def download(
     as_json: AsJson = False,
 ) -> None:
     """Download a data set from its authors and check it; the only command that uses the network."""
-    from spikeloom.golden import downloads
+    from spikeloom.golden.data import downloads
 
     with bars() as shown:
         made: dict[str, Any] = {}
@@ -53,7 +53,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Read a data set and say what is in it."""
-    from spikeloom.golden import datasets
+    from spikeloom.golden.data import datasets
 
     train, test = (datasets.open_images(name, split, data) for split in ("train", "test"))
     record = {

@@ -121,8 +121,8 @@ def _quantize(
         from dataclasses import replace
 
         from spikeloom.cli.inputs import checkpoint_provenance
-        from spikeloom.golden import checkpoints
-        from spikeloom.golden.execute import execute
+        from spikeloom.golden.models import checkpoints
+        from spikeloom.golden.network.execute import execute
         from spikeloom.golden.quantization.quantize import quantize
         from spikeloom.golden.training.train import accuracy
 
@@ -189,7 +189,7 @@ def _simulate(network: Network, samples: Samples, config: dict[str, int], folder
 
     def make() -> dict[str, Any]:
         from spikeloom.gen.compiler import compile_network
-        from spikeloom.rtl.config import CoreConfig
+        from spikeloom.rtl.core.config import CoreConfig
 
         compiled = compile_network(network, CoreConfig(**config))
         return simulate(compiled, samples, folder / "simulation", shown, processes=1)

@@ -24,7 +24,7 @@ from spikeloom.cli.options import (
 from spikeloom.cli.tables import Cells, write_tables
 
 if TYPE_CHECKING:
-    from spikeloom.golden.energy import Energy, Row
+    from spikeloom.golden.analysis.energy import Energy, Row
     from spikeloom.golden.network import Network
 
 EXAMPLE = "Example: spikeloom energy digits --hardware 4 --lanes 16 -o build/energy.md"
@@ -67,7 +67,7 @@ def energy(
     as_json: AsJson = False,
 ) -> None:
     """Energy of an inference from counted operations, beside a plain and a non-spiking transformer of the shape."""
-    from spikeloom.golden import energy as golden
+    from spikeloom.golden.analysis import energy as golden
 
     if output is not None and output.suffix not in (".md", ".csv"):
         raise ValueError(f"--output must end in .md or .csv, not {output}")
@@ -128,8 +128,8 @@ def _simulated(
     """The core's counters and their energy beside the operations of the same images."""
     from spikeloom.cli.simulation import simulator_version
     from spikeloom.gen.compiler import compile_network
-    from spikeloom.golden.energy import CONSTANTS, TOTAL, spiking
-    from spikeloom.golden.operations import operations
+    from spikeloom.golden.analysis.energy import CONSTANTS, TOTAL, spiking
+    from spikeloom.golden.analysis.operations import operations
     from spikeloom.sim.counters import compare
     from spikeloom.sim.counters import energy as of_counters
     from spikeloom.sim.simulate import simulate
@@ -169,7 +169,7 @@ def _energy_record(found: Energy) -> dict[str, float]:
 
 
 def _row_record(row: Row, reference: Row, layers: bool) -> dict[str, Any]:
-    from spikeloom.golden.energy import TOTAL
+    from spikeloom.golden.analysis.energy import TOTAL
 
     found: dict[str, Any] = {
         "name": row.name,
@@ -211,7 +211,7 @@ def _relative_table(rows: Sequence[Row], reference: Row) -> Cells:
 
 
 def _energy_table(rows: Sequence[Row], constants: str) -> Cells:
-    from spikeloom.golden.energy import TOTAL
+    from spikeloom.golden.analysis.energy import TOTAL
 
     cells = [
         [*_about(row), *(f"{getattr(row.energies[constants][TOTAL], part) / NJ:,.1f}" for part in PARTS)]
@@ -236,7 +236,7 @@ def _operation_cells(found: Any) -> list[Any]:
 
 
 def _operations_table(rows: Sequence[Row]) -> Cells:
-    from spikeloom.golden.energy import TOTAL
+    from spikeloom.golden.analysis.energy import TOTAL
 
     cells = [[row.name, *_operation_cells(row.operations[TOTAL])] for row in rows]
     return Cells("Operations of an image", ["network", *OPERATIONS.values(), "activity"], cells)

@@ -51,7 +51,7 @@ def estimate(
     from spikeloom.gen.estimate import estimate as of_image
     from spikeloom.gen.resources import block_rams, memory_bits
     from spikeloom.gen.targets import target
-    from spikeloom.golden.execute import execute
+    from spikeloom.golden.network.execute import execute
 
     clock = clock or target(board or DEFAULT_BOARD).clock_hz / 1e6
     network = load_network(model, steps)

@@ -36,9 +36,9 @@ def export(compiled: Compiled, verilog: str, samples: Samples, folder: Path) -> 
 
 
 def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> dict[str, Any]:
-    from spikeloom.golden.execute import check_images, execute
-    from spikeloom.rtl.layouts import WORD_BITS, parameters
-    from spikeloom.rtl.registers import Region, Register
+    from spikeloom.golden.network.execute import check_images, execute
+    from spikeloom.rtl.core.layouts import WORD_BITS, parameters
+    from spikeloom.rtl.core.registers import Region, Register
 
     network, config, program = compiled.network, compiled.config, compiled.program
     images = check_images(network, samples.images)

@@ -34,11 +34,11 @@ def import_(
 
     No code in it is ever run.
     """
-    from spikeloom.golden import checkpoints
-    from spikeloom.golden.architectures import architecture_of
-    from spikeloom.golden.e_spikeformer import ESpikeformerConfig
+    from spikeloom.common.files import file_hash
     from spikeloom.golden.exchange.import_checkpoint import import_checkpoint
-    from spikeloom.golden.files import file_hash
+    from spikeloom.golden.models import checkpoints
+    from spikeloom.golden.models.architectures import architecture_of
+    from spikeloom.golden.models.e_spikeformer import ESpikeformerConfig
 
     found = import_checkpoint(checkpoint, heads=heads, steps=steps, size=size, patch=patch)
     config = found.model.config

@@ -23,8 +23,8 @@ def info(
     if boards:
         _boards(as_json)
         return
-    from spikeloom.golden.layout import collapse
-    from spikeloom.golden.widths import widths
+    from spikeloom.golden.models.spikformer_layers import collapse
+    from spikeloom.golden.network.widths import widths
 
     network = load_network(model, steps)
     proven = widths(network)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from spikeloom.golden.architectures import Model
+    from spikeloom.golden.models.architectures import Model
     from spikeloom.golden.network import Network
-    from spikeloom.rtl.config import CoreConfig
+    from spikeloom.rtl.core.config import CoreConfig
 
 RANDOM_IMAGES = 16
 
@@ -40,14 +40,14 @@ def model_path(model: str) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}")
         return path
-    from spikeloom.golden.shipped import shipped
+    from spikeloom.golden.zoo.shipped import shipped
 
     return shipped(model)
 
 
 def load_checkpoint(model: str) -> tuple[Model, dict[str, Any], Path]:
     """The trained model, its header and its file."""
-    from spikeloom.golden import checkpoints
+    from spikeloom.golden.models import checkpoints
 
     path = model_path(model)
     return *checkpoints.load(path), path
@@ -55,7 +55,7 @@ def load_checkpoint(model: str) -> tuple[Model, dict[str, Any], Path]:
 
 def checkpoint_provenance(header: dict[str, Any], path: Path) -> dict[str, Any]:
     """What a network should say about the checkpoint that it was made from."""
-    from spikeloom.golden.files import file_hash
+    from spikeloom.common.files import file_hash
 
     about = {key: value for key, value in header.items() if key not in ("config", "t_per_layer")}
     if "accuracy" in about:
@@ -71,7 +71,7 @@ def load_network(model: str, steps: Sequence[str] | None = None) -> Network:
     if file_format(path) == FORMAT:
         network = Network.load(path)
     else:
-        from spikeloom.golden import checkpoints
+        from spikeloom.golden.models import checkpoints
         from spikeloom.golden.quantization.quantize import quantize
 
         trained, header = checkpoints.load(path)
@@ -118,7 +118,7 @@ def load_samples(
     """
     data, folder = named_data(data, network.provenance, folder)
     if data == "random":
-        from spikeloom.golden.random_network import random_images
+        from spikeloom.golden.network.random_network import random_images
 
         return Samples(random_images(network, count or RANDOM_IMAGES), None)
     shape = network.image_shape
@@ -149,7 +149,7 @@ def named_data(data: str | None, provenance: dict[str, Any], folder: Path | None
 
 def training_images(data: str, folder: Path | None, network: Network, count: int) -> Samples:
     """At most so many training images of a data set, evenly spaced; ValueError where they do not have the size."""
-    from spikeloom.golden import datasets
+    from spikeloom.golden.data import datasets
 
     if data not in datasets.KNOWN:
         known = ", ".join(datasets.KNOWN)
@@ -172,7 +172,7 @@ def trained_on(provenance: dict[str, Any]) -> tuple[str, Path | None]:
 
 
 def _read_known(name: str, folder: Path | None) -> Samples:
-    from spikeloom.golden import datasets
+    from spikeloom.golden.data import datasets
 
     if name not in datasets.KNOWN:
         known = [x for x in datasets.KNOWN if x != "folder"]
@@ -184,7 +184,7 @@ def _read_image_folder(
     folder: Path | None, shape: tuple[int, int, int], count: int | None, most: int | None
 ) -> Samples:
     """Held-out images of a folder for each class, in the network's size; evenly spaced ones of them."""
-    from spikeloom.golden import datasets
+    from spikeloom.golden.data import datasets
 
     found = datasets.open_images("folder", "test", folder, size=shape[1])
     if count is not None and count > len(found.labels):

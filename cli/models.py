@@ -12,7 +12,7 @@ EXAMPLE = "Example: spikeloom models"
 
 def models(as_json: AsJson = False) -> None:
     """List the trained models that come with the package, and check their files."""
-    from spikeloom.golden.shipped import catalogue
+    from spikeloom.golden.zoo.shipped import catalogue
 
     found = list(catalogue().values())
     for model in found:

@@ -22,8 +22,8 @@ def program(
     as_json: AsJson = False,
 ) -> None:
     """Load a bitstream into a board, through openFPGALoader."""
-    from spikeloom.gen import program_board
     from spikeloom.gen.targets import target
+    from spikeloom.gen.toolchain import program_board
 
     chosen = target(board)
     path = bitstream or Path("build/digits") / chosen.name / "spikeloom.bit"

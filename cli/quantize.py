@@ -24,7 +24,7 @@ from spikeloom.cli.inputs import (
 from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Data, DataFolder, Images, Output, Steps
 
 if TYPE_CHECKING:
-    from spikeloom.golden.architectures import Model
+    from spikeloom.golden.models.architectures import Model
     from spikeloom.golden.network import Network
     from spikeloom.golden.quantization.precision import Sensitivity
     from spikeloom.golden.quantization.quantize import LayerReport
@@ -79,8 +79,8 @@ def quantize(
     """
     from dataclasses import replace
 
-    from spikeloom.golden.execute import execute
-    from spikeloom.golden.files import file_hash
+    from spikeloom.common.files import file_hash
+    from spikeloom.golden.network.execute import execute
     from spikeloom.golden.quantization import precision
     from spikeloom.golden.quantization import quantize as golden
     from spikeloom.golden.training.train import accuracy
@@ -201,7 +201,7 @@ def _finetuned(
 ) -> tuple[Model, Path]:
     """The model tuned to the network's bits and scales, and its checkpoint in the folder."""
 
-    from spikeloom.golden import checkpoints
+    from spikeloom.golden.models import checkpoints
     from spikeloom.golden.training import qat
 
     run = qat.finetuning(

@@ -32,8 +32,8 @@ def similarity(
     """
     import numpy as np
 
-    from spikeloom.golden import similarity as golden
-    from spikeloom.golden.files import written_aside
+    from spikeloom.common.files import written_aside
+    from spikeloom.golden.analysis import similarity as golden
 
     network = load_network(model, steps)
     samples = load_samples(data, network, images, folder=data_folder, most=MOST)

@@ -34,9 +34,9 @@ def simulate(
     all, as a line), "images_bit_exact" and "counters_match".
     """
     from spikeloom.cli.inputs import time_steps
-    from spikeloom.golden.counts import TOTAL
-    from spikeloom.golden.execute import execute
-    from spikeloom.golden.operations import dense_sops
+    from spikeloom.golden.analysis.operations import dense_sops
+    from spikeloom.golden.network.execute import execute
+    from spikeloom.sim.counts import TOTAL
     from spikeloom.sim.simulate import simulate as of_network
 
     network, images, labels = compiled.network, samples.images, samples.labels

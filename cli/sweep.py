@@ -46,7 +46,7 @@ def sweep(
     """
     from functools import partial
 
-    from spikeloom.golden.files import written_aside
+    from spikeloom.common.files import written_aside
     from spikeloom.golden.training import sweep as golden
     from spikeloom.golden.training import sweep_tables
     from spikeloom.jobs.engine import run

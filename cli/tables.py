@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spikeloom.cli.console import number
-from spikeloom.golden.files import written_aside
+from spikeloom.common.files import written_aside
 
 
 class Cells(NamedTuple):

@@ -13,7 +13,7 @@ from spikeloom.cli.console import bars, emit, note, pairs, percent, table
 from spikeloom.cli.options import AsJson, Output, TrainingData
 
 if TYPE_CHECKING:
-    from spikeloom.golden.architectures import Model
+    from spikeloom.golden.models.architectures import Model
     from spikeloom.golden.training.run_config import RunConfig
     from spikeloom.golden.training.train import Progress, TrainingReport
 
@@ -134,8 +134,8 @@ def _line(state: Progress, *, steps: bool = True) -> str:
 
 def _finish(model: Model, report: TrainingReport, run: RunConfig, path: Path, as_json: bool) -> None:
     """Write the checkpoint and say what came out."""
-    from spikeloom.golden import checkpoints
-    from spikeloom.golden.layout import collapse
+    from spikeloom.golden.models import checkpoints
+    from spikeloom.golden.models.spikformer_layers import collapse
 
     about = report.as_dict()
     bypassed = collapse(report.t_per_layer)

@@ -9,8 +9,8 @@ from spikeloom.gen.memory_map import MemoryMap, map_memory
 from spikeloom.gen.program import Program, make_program, stored_steps
 from spikeloom.gen.sizing import check_fits
 from spikeloom.golden.network import Network
-from spikeloom.golden.widths import widths
-from spikeloom.rtl.config import CoreConfig
+from spikeloom.golden.network.widths import widths
+from spikeloom.rtl.core.config import CoreConfig
 
 MANIFEST_VERSION = 1
 

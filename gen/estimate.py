@@ -16,9 +16,9 @@ import numpy as np
 from spikeloom.gen.compiler import Compiled
 from spikeloom.gen.program import producer_steps, stored_steps
 from spikeloom.golden.network import IMAGE, Layer, Network
-from spikeloom.rtl.core import JOB_FIFO_DEPTH, WORD_FIFO_DEPTH
-from spikeloom.rtl.event_scanner import FIFO_DEPTH, IN_FLIGHT
-from spikeloom.rtl.layouts import DESCRIPTOR_WORDS
+from spikeloom.rtl.core.core import JOB_FIFO_DEPTH, WORD_FIFO_DEPTH
+from spikeloom.rtl.core.event_scanner import FIFO_DEPTH, IN_FLIGHT
+from spikeloom.rtl.core.layouts import DESCRIPTOR_WORDS
 
 FETCH_CYCLES = DESCRIPTOR_WORDS + 2  # a descriptor, and its dispatch
 SCAN_LATENCY = 3  # from a slot to the emitter

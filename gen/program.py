@@ -11,8 +11,8 @@ from amaranth.lib import enum
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.memory_map import MemoryMap, Placement
 from spikeloom.golden.network import IMAGE, PIXEL_BITS, Layer, Network
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind, Write, parameters
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind, Write, parameters
 
 KINDS = {"accumulate": Kind.ACCUMULATE, "attention": Kind.ATTENTION, "readout": Kind.READOUT}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.targets import Target
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.layouts import DESCRIPTOR_WORDS, WORD_BITS, parameters, potentials
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import DESCRIPTOR_WORDS, WORD_BITS, parameters, potentials
 
 SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 """Depth and width of a DP16KD, one port reading and one writing."""

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.memory_map import map_memory
 from spikeloom.golden.network import Layer, Network
-from spikeloom.golden.widths import widths
-from spikeloom.rtl.config import CoreConfig
+from spikeloom.golden.network.widths import widths
+from spikeloom.rtl.core.config import CoreConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import amaranth_boards
 from amaranth.build import ResourceError
 from amaranth.vendor import LatticePlatform
 
-from spikeloom.rtl.config import CoreConfig
+from spikeloom.rtl.core.config import CoreConfig
 
 
 @dataclass(frozen=True, kw_only=True)

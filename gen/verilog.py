@@ -5,8 +5,8 @@ from __future__ import annotations
 from amaranth.back import verilog
 
 from spikeloom.gen.program import Program
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.core import Core
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.core import Core
 
 TOP = "spikeloom_core"
 

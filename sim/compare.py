@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spikeloom.golden.execute import Execution
 from spikeloom.golden.network import Network
+from spikeloom.golden.network.execute import Execution
 from spikeloom.sim.verilated import Run
 
 

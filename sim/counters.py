@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from spikeloom.gen.compiler import Compiled
-from spikeloom.golden.energy import Constants, Energy, update
+from spikeloom.golden.analysis.energy import Constants, Energy, update
+from spikeloom.golden.analysis.operations import Operations, dense_taps
 from spikeloom.golden.network import Layer
-from spikeloom.golden.operations import Operations, dense_taps
 from spikeloom.sim.simulate import SimulationReport
 
 

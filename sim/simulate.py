@@ -13,9 +13,9 @@ import numpy as np
 
 from spikeloom.gen.compiler import Compiled
 from spikeloom.gen.verilog import core_verilog
-from spikeloom.golden.counts import TOTAL, Counts, counts
-from spikeloom.golden.execute import check_images, execute
+from spikeloom.golden.network.execute import check_images, execute
 from spikeloom.sim.compare import Difference, differences
+from spikeloom.sim.counts import TOTAL, Counts, counts
 from spikeloom.sim.verilated import Run, VerilatedCore
 
 BATCH = 16  # images of a simulator's run: bounds the traces and activations in memory

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from spikeloom.gen.program import Program
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.counters import COUNTER_BITS, COUNTERS
-from spikeloom.rtl.layouts import WORD_BITS, parameters, trace
-from spikeloom.rtl.registers import Region
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.counters import COUNTER_BITS, COUNTERS
+from spikeloom.rtl.core.layouts import WORD_BITS, parameters, trace
+from spikeloom.rtl.core.registers import Region
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 WRITE, IMAGE = 1, 2

@@ -28,10 +28,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from spikeloom.golden.architectures import Model, ModelConfig, make_model
-from spikeloom.golden.e_spikeformer import ESpikeformerConfig
 from spikeloom.golden.exchange import import_e_spikeformer, import_spikingjelly
-from spikeloom.golden.spikformer import CIFAR, CIFAR100, IMAGENET, Dialect, official
+from spikeloom.golden.models.architectures import Model, ModelConfig, make_model
+from spikeloom.golden.models.e_spikeformer import ESpikeformerConfig
+from spikeloom.golden.models.spikformer import CIFAR, CIFAR100, IMAGENET, Dialect, official
 
 PREFIXES = ("module.", "_orig_mod.")  # of data-parallel and of compiled models
 DEAD = re.compile(r"block\.\d+\.norm[12]\.(weight|bias)")

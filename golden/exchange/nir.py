@@ -37,7 +37,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from spikeloom.golden.files import written_aside
+from spikeloom.common.files import written_aside
 from spikeloom.golden.network import IMAGE, Layer, Network, Neuron
 from spikeloom.golden.quantization.scales import Scales, best_scale, round_weights
 

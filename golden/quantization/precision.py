@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spikeloom.golden.architectures import Model
-from spikeloom.golden.execute import Execution, execute
+from spikeloom.golden.models.architectures import Model
 from spikeloom.golden.network import Layer, Network
+from spikeloom.golden.network.execute import Execution, execute
 from spikeloom.golden.quantization.quantize import Scales, quantize
 
 WIDE, NARROW = 8, 4

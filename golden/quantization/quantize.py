@@ -31,20 +31,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spikeloom.golden.architectures import Model
-from spikeloom.golden.e_spikeformer import ESpikeformer
-from spikeloom.golden.execute import execute
-from spikeloom.golden.layout import NEURONS, Site, sites
-from spikeloom.golden.network import IMAGE, MOST_SHIFT, Coding, Layer, Network
-from spikeloom.golden.quantization.quantize_e_spikeformer import FoldedESpikeformer, norm_of, quantize_e_spikeformer
-from spikeloom.golden.quantization.scales import ChannelBias, bits_of, framed, head_of, readout_tensors
-from spikeloom.golden.quantization.scales import Scales as Scales
-from spikeloom.golden.quantization.scales import best_scale as best_scale
-from spikeloom.golden.quantization.scales import fold as fold
-from spikeloom.golden.quantization.scales import folded_tensors as folded_tensors
-from spikeloom.golden.quantization.scales import round_weights as round_weights
-from spikeloom.golden.quantization.scales import weight_scale as weight_scale
-from spikeloom.golden.spikformer import (
+from spikeloom.golden.models.architectures import Model
+from spikeloom.golden.models.e_spikeformer import ESpikeformer
+from spikeloom.golden.models.spikformer import (
     ATTENTION_SCALE,
     PIXEL_SCALE,
     PIXEL_TOP,
@@ -53,8 +42,19 @@ from spikeloom.golden.spikformer import (
     SpikformerConfig,
     Stage,
 )
+from spikeloom.golden.models.spikformer_layers import NEURONS, Site, sites
+from spikeloom.golden.network import IMAGE, MOST_SHIFT, Coding, Layer, Network
+from spikeloom.golden.network.execute import execute
+from spikeloom.golden.network.widths import widths
+from spikeloom.golden.quantization.quantize_e_spikeformer import FoldedESpikeformer, norm_of, quantize_e_spikeformer
+from spikeloom.golden.quantization.scales import ChannelBias, bits_of, framed, head_of, readout_tensors
+from spikeloom.golden.quantization.scales import Scales as Scales
+from spikeloom.golden.quantization.scales import best_scale as best_scale
+from spikeloom.golden.quantization.scales import fold as fold
+from spikeloom.golden.quantization.scales import folded_tensors as folded_tensors
+from spikeloom.golden.quantization.scales import round_weights as round_weights
+from spikeloom.golden.quantization.scales import weight_scale as weight_scale
 from spikeloom.golden.threads import torch_threads
-from spikeloom.golden.widths import widths
 
 GAIN = {"spikingjelly": 2, "dts": 1}
 

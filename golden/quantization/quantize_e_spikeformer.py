@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spikeloom.golden.e_spikeformer import Attention, ESpikeformer, ESpikeformerConfig, Part
+from spikeloom.golden.models.e_spikeformer import Attention, ESpikeformer, ESpikeformerConfig, Part
+from spikeloom.golden.models.spikformer import PIXEL_SCALE, PIXEL_TOP
 from spikeloom.golden.network import IMAGE, MOST_SHIFT, Coding, Layer, Network, Neuron
 from spikeloom.golden.quantization.scales import (
     ChannelBias,
@@ -37,7 +38,6 @@ from spikeloom.golden.quantization.scales import (
     round_weights,
     weight_scale,
 )
-from spikeloom.golden.spikformer import PIXEL_SCALE, PIXEL_TOP
 
 HEAD = "head"
 RESOLUTION = 2.0**-16  # least scale of weights, in levels of a neuron

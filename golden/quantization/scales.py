@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikeloom.golden.models.spikformer import PIXEL_SCALE, PIXEL_TOP, Branch
 from spikeloom.golden.network import Layer
-from spikeloom.golden.spikformer import PIXEL_SCALE, PIXEL_TOP, Branch
 
 Scales = Literal["power-of-two", "free"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spikeloom.golden.e_spikeformer import ESpikeformer
+from spikeloom.golden.models.e_spikeformer import ESpikeformer
 from spikeloom.golden.training.sparse_convolution import enlarged, sparse_convolutions
 
 

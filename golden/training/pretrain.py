@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikeloom.golden import datasets
-from spikeloom.golden.architectures import Model
-from spikeloom.golden.e_spikeformer import ESpikeformer
+from spikeloom.golden.data import datasets
+from spikeloom.golden.models.architectures import Model
+from spikeloom.golden.models.e_spikeformer import ESpikeformer
 from spikeloom.golden.training.augment import augment
 from spikeloom.golden.training.masked_autoencoder import MaskedAutoencoder
 from spikeloom.golden.training.parallel import Processes

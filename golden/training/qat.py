@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
-from spikeloom.golden import datasets
-from spikeloom.golden.architectures import Model
+from spikeloom.golden.data import datasets
+from spikeloom.golden.models.architectures import Model
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.time_mask import TimeMask
 from spikeloom.golden.network import Network
 from spikeloom.golden.quantization.quantize import FoldedSpikformer, Scales, folded_tensors, quantize, weight_scale
-from spikeloom.golden.spikformer import Spikformer
-from spikeloom.golden.time_mask import TimeMask
 from spikeloom.golden.training.run_config import FinetuneConfig, RunConfig, from_mapping
 from spikeloom.golden.training.train import Progress, Recipe, TrainingReport, train_run
 

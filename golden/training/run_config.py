@@ -16,9 +16,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from spikeloom.golden import datasets
-from spikeloom.golden.architectures import DEFAULT, Architecture, ModelConfig, architecture_of, config_class
-from spikeloom.golden.spikformer import SpikformerConfig
+from spikeloom.golden.data import datasets
+from spikeloom.golden.models.architectures import DEFAULT, Architecture, ModelConfig, architecture_of, config_class
+from spikeloom.golden.models.spikformer import SpikformerConfig
 from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.masked_autoencoder import PretrainConfig
 

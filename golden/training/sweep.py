@@ -24,13 +24,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spikeloom.golden import checkpoints, datasets
-from spikeloom.golden.execute import execute
-from spikeloom.golden.files import written_aside
-from spikeloom.golden.layout import collapsed
-from spikeloom.golden.operations import TOTAL, operations
+from spikeloom.common.files import written_aside
+from spikeloom.golden.analysis.operations import TOTAL, operations
+from spikeloom.golden.data import datasets
+from spikeloom.golden.models import checkpoints
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_layers import collapsed
+from spikeloom.golden.network.execute import execute
 from spikeloom.golden.quantization.quantize import quantize
-from spikeloom.golden.spikformer import Spikformer
 from spikeloom.golden.training.run_config import RunConfig, from_mapping, mapping_in, override, to_yaml
 from spikeloom.golden.training.train import Progress, train_run
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from spikeloom.golden import datasets
-from spikeloom.golden.architectures import Model, make_model
-from spikeloom.golden.neurons import compiled_neurons
-from spikeloom.golden.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.data import datasets
+from spikeloom.golden.models.architectures import Model, make_model
+from spikeloom.golden.models.neurons import compiled_neurons
+from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.threads import torch_threads
 from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.parallel import Processes, local_device, processes

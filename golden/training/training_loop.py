@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spikeloom.golden import datasets
-from spikeloom.golden.architectures import Model
-from spikeloom.golden.files import written_aside
-from spikeloom.golden.time_mask import mask_loss
+from spikeloom.common.files import written_aside
+from spikeloom.golden.data import datasets
+from spikeloom.golden.models.architectures import Model
+from spikeloom.golden.models.time_mask import mask_loss
 from spikeloom.golden.training import training_state
 from spikeloom.golden.training.augment import augment, mix
 from spikeloom.golden.training.parallel import Processes

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from spikeloom.golden.files import written_aside
+from spikeloom.common.files import written_aside
 
 FORMAT = "spikeloom.training_state"
 VERSION = 1

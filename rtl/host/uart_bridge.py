@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..registers import HostBus
+from ..core.registers import HostBus
 from .serial import SerialReceiver, SerialTransmitter
 
 ADDRESS_BITS = 24

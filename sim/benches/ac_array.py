@@ -5,9 +5,9 @@ import random
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.ac_array import AcArray
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.layouts import row_event, sums
+from spikeloom.rtl.core.ac_array import AcArray
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import row_event, sums
 from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, receive, send, start, unpack
 
 CASES = [

@@ -5,8 +5,8 @@ import random
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.activation_store import ActivationStore
-from spikeloom.rtl.config import CoreConfig
+from spikeloom.rtl.core.activation_store import ActivationStore
+from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.sim.bench import parameters, start
 
 CASES = [

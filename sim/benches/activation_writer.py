@@ -6,9 +6,9 @@ import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.activation_writer import ActivationWriter
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.layouts import DESCRIPTOR, Write, spike_word
+from spikeloom.rtl.core.activation_writer import ActivationWriter
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import DESCRIPTOR, Write, spike_word
 from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, send, start
 
 CASES = [

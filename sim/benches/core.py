@@ -8,14 +8,14 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.sizing import smallest_core
-from spikeloom.golden.counts import TOTAL, counts
-from spikeloom.golden.execute import execute
-from spikeloom.golden.random_network import random_images, random_network
-from spikeloom.rtl.core import Core
-from spikeloom.rtl.counters import COUNTERS
-from spikeloom.rtl.layouts import trace
-from spikeloom.rtl.registers import IDENTITY, Region, Register
+from spikeloom.golden.network.execute import execute
+from spikeloom.golden.network.random_network import random_images, random_network
+from spikeloom.rtl.core.core import Core
+from spikeloom.rtl.core.counters import COUNTERS
+from spikeloom.rtl.core.layouts import trace
+from spikeloom.rtl.core.registers import IDENTITY, Region, Register
 from spikeloom.sim.bench import cycle, parameters, start, unpack
+from spikeloom.sim.counts import TOTAL, counts
 
 TINY = dict(channels=2, height=4, width=4, stem=[4, 4], heads=1, hidden=4, classes=3)
 CASES = [

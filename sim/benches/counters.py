@@ -5,7 +5,7 @@ import random
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.counters import COUNTERS, Counters
+from spikeloom.rtl.core.counters import COUNTERS, Counters
 from spikeloom.sim.bench import start, unpack
 
 CASES: list[dict] = [{}]

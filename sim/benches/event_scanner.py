@@ -5,9 +5,9 @@ import random
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.event_scanner import EventScanner
-from spikeloom.rtl.layouts import DESCRIPTOR, Scan, event, work_item
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.event_scanner import EventScanner
+from spikeloom.rtl.core.layouts import DESCRIPTOR, Scan, event, work_item
 from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, receive, send, start, unpack
 
 CASES = [

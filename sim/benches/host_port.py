@@ -5,10 +5,10 @@ import random
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.counters import COUNTER_BITS, COUNTERS
-from spikeloom.rtl.host_port import HostPort
-from spikeloom.rtl.registers import IDENTITY, Region, Register
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.counters import COUNTER_BITS, COUNTERS
+from spikeloom.rtl.core.host_port import HostPort
+from spikeloom.rtl.core.registers import IDENTITY, Region, Register
 from spikeloom.sim.bench import Watch, cycle, idle_cycles, start
 
 CASES = [{"config": dict(lanes=4, neuron_lanes=4, kv_rows=4, classes=10)}]

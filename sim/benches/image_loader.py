@@ -5,9 +5,9 @@ import random
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.image_loader import PIXEL_BITS, ImageLoader
-from spikeloom.rtl.layouts import DESCRIPTOR
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.image_loader import PIXEL_BITS, ImageLoader
+from spikeloom.rtl.core.layouts import DESCRIPTOR
 from spikeloom.sim.bench import cycle, pack, parameters, send, start
 
 CASES = [

@@ -5,9 +5,9 @@ import random
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.kv_store import KvStore
-from spikeloom.rtl.layouts import event, row_event
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.kv_store import KvStore
+from spikeloom.rtl.core.layouts import event, row_event
 from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, receive, send, start, unpack
 
 CASES = [

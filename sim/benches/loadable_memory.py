@@ -5,8 +5,8 @@ import random
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.layouts import WORD_BITS
-from spikeloom.rtl.loadable_memory import LoadableMemory
+from spikeloom.rtl.core.layouts import WORD_BITS
+from spikeloom.rtl.core.loadable_memory import LoadableMemory
 from spikeloom.sim.bench import parameters, start
 
 CASES = [dict(width=32, depth=1), dict(width=7, depth=5), dict(width=96, depth=13), dict(width=256, depth=64)]

@@ -5,9 +5,9 @@ import random
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.layouts import potentials
-from spikeloom.rtl.membrane_store import MembraneStore
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import potentials
+from spikeloom.rtl.core.membrane_store import MembraneStore
 from spikeloom.sim.bench import parameters, start
 
 CASES = [

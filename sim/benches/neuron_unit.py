@@ -7,11 +7,11 @@ import torch
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from spikeloom.golden.network import Neuron
-from spikeloom.golden.neurons import lif
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.layouts import DESCRIPTOR, Kind, Write, job, potentials, spike_word, sums
-from spikeloom.rtl.layouts import parameters as parameter_layout
-from spikeloom.rtl.neuron_unit import NeuronUnit
+from spikeloom.golden.network.neurons import lif
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import DESCRIPTOR, Kind, Write, job, potentials, spike_word, sums
+from spikeloom.rtl.core.layouts import parameters as parameter_layout
+from spikeloom.rtl.core.neuron_unit import NeuronUnit
 from spikeloom.sim.bench import Watch, cycle, idle_cycles, pack, parameters, receive, send, start, unpack
 
 SIZES = dict(membrane_positions=12, parameter_words=32, accumulator_width=11, potential_width=14)

@@ -5,9 +5,9 @@ import random
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.layouts import WORD_BITS, potentials
-from spikeloom.rtl.result_store import ResultStore
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import WORD_BITS, potentials
+from spikeloom.rtl.core.result_store import ResultStore
 from spikeloom.sim.bench import pack, parameters, start
 
 CASES = [

@@ -5,9 +5,9 @@ import random
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind, Scan, Write, job, work_item
-from spikeloom.rtl.sequencer import Sequencer
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind, Scan, Write, job, work_item
+from spikeloom.rtl.core.sequencer import Sequencer
 from spikeloom.sim.bench import Watch, cycle, pack, parameters, start, unpack
 
 CASES = [

@@ -5,8 +5,8 @@ import itertools
 import cocotb
 from cocotb.triggers import Timer
 
-from spikeloom.rtl.layouts import DESCRIPTOR, Kind
-from spikeloom.rtl.time_mask import TimeMaskController
+from spikeloom.rtl.core.layouts import DESCRIPTOR, Kind
+from spikeloom.rtl.core.time_mask import TimeMaskController
 from spikeloom.sim.bench import pack
 
 CASES: list[dict] = [{}]

@@ -5,9 +5,9 @@ import random
 import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
-from spikeloom.rtl.config import CoreConfig
-from spikeloom.rtl.layouts import WORD_BITS, event, row_event
-from spikeloom.rtl.weight_store import WeightStore
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import WORD_BITS, event, row_event
+from spikeloom.rtl.core.weight_store import WeightStore
 from spikeloom.sim.bench import Watch, cycle, pack, parameters, receive, send, start, unpack
 
 CASES = [

@@ -1,0 +1,1 @@
+"""From Verilog to a bitstream on a board, with open tools."""

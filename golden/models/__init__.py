@@ -1,0 +1,1 @@
+"""Trained models in PyTorch, and their checkpoints."""

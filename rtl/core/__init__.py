@@ -1,0 +1,1 @@
+"""The accelerator: one component a file, put together in `core`."""

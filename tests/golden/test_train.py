@@ -1,0 +1,382 @@
+"""Training: it learns, repeats, keeps masks prefixes, reports, goes on after a kill, and refuses what does not fit."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from spikeloom.cli.main import run as command
+from spikeloom.golden.data import datasets
+from spikeloom.golden.models import checkpoints
+from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.training import train as module
+from spikeloom.golden.training import training_loop, training_state
+from spikeloom.golden.training.augment import Augmentation
+from spikeloom.golden.training.parallel import Processes, local_device
+from spikeloom.golden.training.run_config import DataConfig, MaskConfig, RunConfig, TrainConfig
+from spikeloom.golden.training.train import Recipe, train, train_run
+
+SMALL = dict(dim=16, heads=2, mlp_ratio=2, neuron="dts", dynamic=True, attention_threshold=1.0)
+
+
+def test_training_learns_repeats_and_shortens_masks():
+    config = SpikformerConfig(**SMALL, initial_steps=3)
+    recipe = Recipe(epochs=3, batch_size=32, learning_rate=1e-2, mask_weight=0.05, mask_rate=1.0)
+    seen = []
+    state = torch.get_rng_state()
+    model, report = train(config, recipe, progress=seen.append)
+    assert torch.equal(torch.get_rng_state(), state)  # the caller's random numbers are left alone
+    assert [x.epoch for x in seen] == [1, 2, 3] and {x.epochs for x in seen} == {3}
+    assert seen[-1].loss < seen[0].loss
+    assert report.accuracy > 0.4 and report.train_accuracy > 0.4
+    steps = model.time_steps()
+    assert report.t_per_layer == steps and report.t_avg == sum(steps.values()) / 12
+    assert report.t_avg < 3 and min(steps.values()) == 1
+    assert steps["sps.0"] >= steps["block.0.q"]  # the mask loss covers qkv and mlp
+    assert not model.training
+    again, _ = train(config, recipe)
+    other, _ = train(config, Recipe(epochs=1, batch_size=32, seed=1))
+    first, second, third = (x.state_dict() for x in (model, again, other))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not torch.equal(first["head.weight"], third["head.weight"])
+
+
+def quick_run(masks, **model):
+    """A run of a few steps that move the masks far."""
+    return RunConfig(
+        data=DataConfig(train_images=48, test_images=20),
+        model=SpikformerConfig(**{**SMALL, "dim": 8, "mlp_ratio": 1, **model}),
+        train=TrainConfig(epochs=2, batch_size=8, device="cpu"),
+        masks=MaskConfig(rate=50.0, **masks),
+    )
+
+
+def test_the_parameters_of_all_masks_are_projected():
+    """With membrane shortcuts there is a mask before the head, in no group of the mask loss."""
+    model, report = train_run(quick_run(dict(groups=()), residual="ms", floor=False))
+    parameters = {name: x for name, x in model.named_parameters() if "time_mask" in name}
+    assert "head_lif.time_mask.tp" in parameters and len(parameters) == len(report.t_per_layer)
+    assert all(bool((x >= 0).all()) for x in parameters.values())
+
+
+def test_recalibration_takes_the_statistics_of_all_images():
+    torch.manual_seed(0)
+    model = Spikformer(SpikformerConfig(dim=16, heads=2))
+    images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8)
+    samples = datasets.Samples(images.numpy(), np.zeros(40, np.int64))
+    training_loop._recalibrate(model, samples, np.arange(40), 20)
+    currents = model.patch_embed.proj_conv(images / 256).detach()
+    norm = model.patch_embed.proj_bn
+    # Tolerance: the average of two halves against the average of all, in float32.
+    assert torch.allclose(norm.running_mean, currents.mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-6)
+    assert norm.num_batches_tracked == 2 and norm.momentum == 0.1 and not model.training
+
+
+def test_images_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"the images of digits are \(1, 8, 8\), not \(3, 8, 8\)"):
+        train(SpikformerConfig(channels=3))
+
+
+def test_too_few_classes_are_refused():
+    with pytest.raises(ValueError, match="digits has more than 9 classes"):
+        train(SpikformerConfig(classes=9))
+
+
+def test_unknown_data_set_is_refused():
+    with pytest.raises(ValueError, match="unknown data set 'x'"):
+        train(SpikformerConfig(), Recipe(dataset="x"))
+
+
+@pytest.mark.parametrize("key", ["epochs", "batch_size", "threads"])
+def test_recipe_needs_positive_numbers(key):
+    with pytest.raises(ValueError, match=f"{key} must be positive, not 0"):
+        Recipe(**{key: 0})
+
+
+def test_recipe_needs_known_groups():
+    with pytest.raises(ValueError, match="mask_groups must be among sps, qkv, attn and mlp, not 'head'"):
+        Recipe(mask_groups=("qkv", "head"))
+
+
+# Whole runs: a configuration, a folder.
+
+TINY = RunConfig(
+    name="tiny",
+    data=DataConfig(train_images=96, test_images=40),
+    model=SpikformerConfig(**(SMALL | {"dim": 8}), steps=2),
+    augment=Augmentation(crop=1, flip=True, operations=1, erase=0.5, mixup=0.5, cutmix=1.0, mix_epochs=2),
+    train=TrainConfig(epochs=3, batch_size=32, learning_rate=1e-2, clip=1.0, ema=0.9, device="cpu"),
+    masks=MaskConfig(groups=("qkv",)),
+)
+
+
+def equal(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_recipe_is_a_run(tmp_path):
+    """The short way and the long way to the digits give the same bits, with and without a folder."""
+    config = SpikformerConfig(**(SMALL | {"dim": 8}), steps=2)
+    recipe = Recipe(epochs=1, batch_size=256)
+    one, _ = train(config, recipe)
+    other, report = train_run(recipe.run(config), tmp_path)
+    assert equal(one, other)
+    assert report.split == datasets.describe_split("digits") and report.recipe == recipe.run(config)
+    assert {"log.csv", "state.safetensors"} <= {x.name for x in tmp_path.iterdir()}
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    first, _ = train_run(TINY, tmp_path)
+    seen, steps = [], []
+    again, _ = train_run(TINY, tmp_path, progress=seen.append, stepped=lambda *x: steps.append(x))
+    assert equal(first, again) and not steps
+    assert [x.epoch for x in seen] == [1, 2, 3]
+    with open(tmp_path / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(x["epoch"]) for x in rows] == [1, 2, 3] and float(rows[2]["loss"]) == seen[2].loss
+    assert seen[0].rate == 1e-2 > seen[2].rate > 0 and seen[0].images_per_second > 0
+    train_run(TINY, tmp_path, restart=True, stepped=lambda *x: steps.append(x))
+    assert steps == [(i, 9) for i in range(1, 10)]
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from test_train import TINY
+from spikeloom.golden.training.train import train_run
+
+def stepped(done, whole):
+    if done == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train_run(TINY, {folder!r}, stepped=stepped)
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
+    whole, report = train_run(TINY, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    for step, epochs in ((5, 1), (8, 2)):  # of three steps an epoch: in the middle of the second and third
+        code = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder), step=step)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert training_state.load(folder / "state.safetensors").epoch == epochs
+    steps = []
+    resumed, again = train_run(TINY, folder, stepped=lambda *x: steps.append(x[0]))
+    assert steps == [7, 8, 9]
+    assert equal(whole, resumed)
+    assert again.accuracy == report.accuracy and again.train_accuracy == report.train_accuracy
+    one, other = (load_file(x / "state.safetensors") for x in (tmp_path / "whole", folder))
+    assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_kill_while_writing_leaves_the_state_before(tmp_path, monkeypatch):
+    train_run(replace(TINY, train=replace(TINY.train, epochs=1)), tmp_path)
+    before = (tmp_path / "state.safetensors").read_bytes()
+
+    def half(tensors, path, metadata):
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training_state, "save_file", half)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(replace(TINY, train=replace(TINY.train, epochs=1)), tmp_path, restart=True)
+    assert (tmp_path / "state.safetensors").read_bytes() == before
+
+
+def test_another_configuration_does_not_go_on(tmp_path):
+    train_run(replace(TINY, train=replace(TINY.train, epochs=1)), tmp_path)
+    with pytest.raises(ValueError, match="holds a run with another train.epochs; go on with the same configuration"):
+        train_run(TINY, tmp_path)
+    (tmp_path / "state.safetensors").write_bytes(b"x")
+    with pytest.raises(ValueError, match="state.safetensors is corrupt: .*; begin anew with --restart"):
+        train_run(TINY, tmp_path)
+    torch.manual_seed(0)
+    checkpoints.save(tmp_path / "state.safetensors", Spikformer(TINY.model))
+    with pytest.raises(ValueError, match="is no training state of this version; begin anew with --restart"):
+        train_run(TINY, tmp_path)
+
+
+def test_the_mean_of_the_weights_is_what_comes_out():
+    """With a share of 0 the mean is the last value; with a share near 1 it is the first."""
+    plain, _ = train_run(replace(TINY, train=replace(TINY.train, ema=None)))
+    last, _ = train_run(replace(TINY, train=replace(TINY.train, ema=0.0)))
+    first, _ = train_run(replace(TINY, train=replace(TINY.train, ema=0.999999)))
+    assert equal(plain, last)
+    torch.manual_seed(TINY.train.seed)
+    start = Spikformer(TINY.model)
+    assert torch.allclose(first.head.weight, start.head.weight, atol=1e-4)  # 9 steps of at most 1e-2, by 1e-6
+    assert not torch.allclose(plain.head.weight, start.head.weight, atol=1e-4)
+
+
+def test_learning_rate_follows_warm_up_and_cosine():
+    train_config = TrainConfig(epochs=4, learning_rate=2.0, min_learning_rate=0.5, warmup_epochs=0.5, device="cpu")
+    parts = (datasets.load("digits", x) for x in ("train", "test"))
+    run, device = replace(TINY, train=train_config), torch.device("cpu")
+    training = training_loop.TrainingLoop(run, Processes(), device, *parts, None, Spikformer(TINY.model))
+    training.batches = 10
+    rates = []
+    for step in range(40):
+        training._set_rate(step)
+        rates.append([x["lr"] for x in training.optimizer.param_groups])
+    assert [x[0] for x in rates[:6]] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0, 2.0])
+    assert rates[22][0] == pytest.approx(0.5 + 1.5 / 2 * (1 + np.cos(np.pi * 17 / 35)))
+    assert 0.5 < rates[39][0] < 0.51
+    assert all(x[2] == pytest.approx(0.3 * x[0]) for x in rates)
+
+
+def test_gradients_are_clipped():
+    moved = {}
+    for clip in (None, 1e-12):
+        run = replace(TINY, train=replace(TINY.train, epochs=1, clip=clip, ema=None, weight_decay=0.0))
+        model, _ = train_run(run)
+        torch.manual_seed(0)
+        moved[clip] = (model.head.weight - Spikformer(TINY.model).head.weight).abs().max()
+    assert moved[1e-12] < 1e-3 < moved[None]  # AdamW's eps is far above so small gradients
+
+
+def test_half_precision_and_compiled_neurons_are_switched_on(monkeypatch):
+    seen = []
+    forward = Spikformer.forward
+
+    def watched(self, images):
+        scores = forward(self, images)
+        if self.training and torch.is_grad_enabled():
+            seen.append((scores.dtype, module.compiled_neurons.__module__))
+        return scores
+
+    monkeypatch.setattr(Spikformer, "forward", watched)
+    run = replace(TINY, train=replace(TINY.train, epochs=1, precision="bfloat16"))
+    _, report = train_run(run)
+    assert {x[0] for x in seen} == {torch.bfloat16} and report.accuracy >= 0
+    wanted = []
+    original = module.compiled_neurons
+    monkeypatch.setattr(module, "compiled_neurons", lambda on: (wanted.append(on), original(False))[1])
+    train_run(replace(run, train=replace(run.train, compile=True)))
+    assert wanted == [True]
+
+
+def test_a_loss_that_is_no_number_ends_the_run(monkeypatch):
+    monkeypatch.setattr(training_loop.F, "cross_entropy", lambda *args, **kw: args[0].sum() * float("nan"))
+    with pytest.raises(ValueError, match="the loss became nan in epoch 1; lower train.learning_rate"):
+        train_run(TINY)
+
+
+def test_a_device_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="train.device is cuda, but PyTorch finds no GPU"):
+        local_device("cuda")
+    assert local_device("auto").type == "cpu"
+
+
+def test_tensorboard_gets_each_epoch_where_it_is_installed(tmp_path, monkeypatch):
+    import types
+
+    seen = []
+
+    class Writer:
+        def __init__(self, folder, purge_step):
+            seen.append((folder, purge_step))
+
+        def add_scalar(self, key, value, epoch):
+            seen.append((key, epoch))
+
+        flush = close = lambda self: seen.append("flushed")
+
+    stub = types.ModuleType("torch.utils.tensorboard")
+    stub.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stub)
+    train_run(replace(TINY, train=replace(TINY.train, epochs=1)), tmp_path)
+    assert seen[0] == (str(tmp_path), 1) and ("accuracy", 1) in seen and seen[-1] == "flushed"
+
+
+# Two processes, as torchrun starts them.
+
+TWO = """
+name: two
+data: {train_images: 97, test_images: 41}
+model: {dim: 8, heads: 2, mlp_ratio: 2, steps: 2, neuron: dts, attention_threshold: 1.0, dynamic: true}
+augment: {crop: 1, flip: true}
+train: {epochs: 2, batch_size: 32, learning_rate: 1e-2, device: cpu}
+"""
+
+
+def torchrun(folder, *options):
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    line += ["-m", "spikeloom.cli.main", "train", "two.yaml", "-o", "out/checkpoint.safetensors", "--json", *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_two_processes_train_one_model(tmp_path):
+    (tmp_path / "two.yaml").write_text(TWO)
+    done = torchrun(tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)  # of one process alone
+    first, header = checkpoints.load(tmp_path / "out" / "checkpoint.safetensors")
+    assert header["accuracy"] == record["accuracy_float"]
+    state = training_state.load(tmp_path / "out" / "state.safetensors")
+    assert len(state.random) == 2 and not torch.equal(*state.random)
+    assert state.history[1]["loss"] < state.history[0]["loss"]
+    done = torchrun(tmp_path, "--restart")
+    assert done.returncode == 0, done.stderr
+    assert equal(first, checkpoints.load(tmp_path / "out" / "checkpoint.safetensors")[0])
+
+
+def test_processes_share_each_batch(monkeypatch):
+    """What two processes take of an epoch is, together, every image once; one image alone waits."""
+    parts = [datasets.load("digits", x) for x in ("train", "test")]
+    taken = []
+    for rank in range(2):
+        team = Processes(rank, 2)
+        monkeypatch.setattr(Processes, "of_main", lambda self, x, device: torch.arange(97))
+        monkeypatch.setattr(Processes, "summed", lambda self, *x, device: list(x))
+        training = training_loop.TrainingLoop(TINY, team, torch.device("cpu"), *parts, None, Spikformer(TINY.model))
+        training.chosen = np.arange(97)
+        training.batches = 4
+        monkeypatch.setattr(training, "_step", lambda share, *rest: taken.append(share) or 1.0)
+        state = training._epoch(1, training.model, None)
+        assert state.loss == 1.0
+    assert sorted(torch.cat(taken).tolist()) == list(range(96)) and len(taken) == 6
+
+
+# The command.
+
+
+def test_train_command_with_a_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("two.yaml").write_text(TWO)
+    line = ["train", "two.yaml", "--set", "train.epochs=1", "--set", "name=mine"]
+    assert command([*line, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["checkpoint"] == "build/mine/checkpoint.safetensors" and record["epochs"] == 1
+    assert sorted(x.name for x in Path("build/mine").iterdir())[0] == "checkpoint.safetensors"
+    assert command(["train", "two.yaml", "--set", "train.epochs=2", "-o", record["checkpoint"]]) == 2
+    assert "build/mine holds a run with another name" in capsys.readouterr().err
+    assert command([*line, "--set", "data.name=fashion", "--data", "gone", "--restart"]) == 2
+    assert "no such folder: gone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        (["train", "gone.yaml"], "no such file: gone.yaml"),
+        (["train", "gone.yaml", "--epochs", "3"], "--epochs is for the digits model; with a file, use --set"),
+        (["train", "gone.yaml", "--time-steps", "3"], "--time-steps is for the digits model"),
+        (["train", "--set", "train.epochs=3"], "--set, --data and --restart need a configuration file"),
+    ],
+)
+def test_train_command_mistakes(line, expected, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command(line) == 2
+    assert expected in capsys.readouterr().err

@@ -1,0 +1,50 @@
+"""Benches of broken components must fail: a mutation is one changed line of a component's source."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+import spikeloom.rtl.core
+from spikeloom.sim.regress import bench, run_case
+
+# bench, class, old text, new text; each was seen to fail for the reason that the text tells
+MUTATIONS = [
+    ("ac_array", "AcArray", "hands_over & ~row.keep", "hands_over & row.keep"),
+    ("event_scanner", "EventScanner", "(column_x < layer.in_width)", "(column_x <= layer.in_width)"),
+    ("kv_store", "KvStore", "(row == update_row)", "(row != update_row)"),
+    ("neuron_unit", "NeuronUnit", "now.active & ~first)", "now.active)"),
+    ("neuron_unit", "NeuronUnit", "(reset + layer.strict) >> 1", "reset >> 1"),
+    ("image_loader", "ImageLoader", "value.eq(0) for value in pixel", ""),
+    ("activation_writer", "ActivationWriter", "carried.eq(old & carry)", "carried.eq(old | carry)"),
+    ("time_mask", "TimeMaskController", "(step < layer.steps_in)", "(step <= layer.steps_in)"),
+    ("sequencer", "Sequencer", "self.x + columns >= layer.width", "self.x + columns > layer.width"),
+]
+
+
+def mutant(path: Path, name: str, old: str, new: str):
+    """The class of a component's file with the old text replaced."""
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path.name} has {text.count(old)} times {old!r}"
+    module_name = f"spikeloom.rtl.core.mutant_{path.stem}"
+    spec = importlib.util.spec_from_loader(module_name, loader=None)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        exec(compile(text.replace(old, new), f"mutant of {path.name}", "exec"), module.__dict__)
+    finally:
+        del sys.modules[module_name]
+    return getattr(module, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, component, old, new", MUTATIONS, ids=[f"{m[0]}-{m[3]}" for m in MUTATIONS])
+def test_bench_sees_it(name, component, old, new, monkeypatch):
+    path = Path(spikeloom.rtl.core.__file__).parent / f"{name}.py"
+    module = bench(name)
+    monkeypatch.setattr(module, component, mutant(path, component, old, new))
+    case = module.CASES[min(1, len(module.CASES) - 1)]
+    result = run_case(name, case)
+    assert not result.passed
+    assert "failed" in result.message, result.message

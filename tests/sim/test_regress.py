@@ -1,0 +1,49 @@
+"""The benches of the core's components, one test each, through the runner that `spikeloom regress` uses."""
+
+from pathlib import Path
+
+import pytest
+
+import spikeloom.sim.benches
+from spikeloom.sim.regress import BENCHES, bench, regress, run_case
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_component(name):
+    (result,) = regress([name])
+    assert result.passed, result.message
+    assert result.tests >= len(bench(name).CASES)
+
+
+def test_all_benches_are_listed():
+    folder = Path(spikeloom.sim.benches.__file__).parent
+    assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(BENCHES)
+
+
+def test_every_component_has_a_bench():
+    folder = Path(spikeloom.sim.benches.__file__).parents[1].parent / "rtl" / "core"
+    others = {"__init__", "config", "layouts", "registers"}
+    assert {path.stem for path in folder.glob("*.py")} - others == set(BENCHES)
+
+
+def test_unknown_bench():
+    with pytest.raises(ValueError, match="no bench is called 'nothing'; there are time_mask, sequencer"):
+        regress(["nothing"])
+
+
+def test_progress_and_waves(tmp_path):
+    seen = []
+    (result,) = regress(["counters"], progress=lambda done, of: seen.append((done, of)), waves=tmp_path)
+    assert seen == [(1, 1)]
+    assert result.passed and result.seconds > 0
+    assert [path.parent for path in result.waves] == [tmp_path / "counters-0"]
+    assert result.waves[0].stat().st_size > 0
+
+
+def test_failure_is_a_result(monkeypatch):
+    module = bench("counters")
+    good = module.build
+    monkeypatch.setattr(module, "build", lambda: bench("time_mask").build())
+    result = run_case("counters", {})
+    assert not result.passed and result.tests == 0 and "counters" in result.message
+    monkeypatch.setattr(module, "build", good)

@@ -1,0 +1,135 @@
+"""The whole core under Verilator: every spike, class sum and counter equals golden's."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from spikeloom.gen.compiler import compile_network
+from spikeloom.gen.sizing import common_core, smallest_core
+from spikeloom.gen.verilog import core_verilog
+from spikeloom.golden.network.execute import execute
+from spikeloom.golden.network.random_network import random_images, random_network
+from spikeloom.sim.simulate import report_of, simulate
+from spikeloom.sim.verilated import SimulationError, VerilatedCore
+
+# (lanes, columns, neuron_lanes) and a random network: all of what a network or a core can vary
+CASES = {
+    "small": ((4, 1, 1), dict()),
+    "dts": ((8, 2, 4), dict(neuron="dts", height=7, width=5, channels=3, steps=8)),
+    "int4": ((8, 4, 2), dict(weight_bits=4, stem=(3, 8), heads=1, height=5, width=9, classes=3)),
+    "two blocks": ((16, 1, 8), dict(depth=2, stem=(5, 16), heads=4, steps=3)),
+    "wide heads": ((4, 2, 2), dict(stem=(4, 16), heads=2, steps=2, neuron="dts", hidden=20)),
+    "equal heads": ((8, 1, 8), dict(stem=(4, 16), heads=2, height=6, width=6, pools=(True, True))),
+    "full steps": ((16, 2, 4), dict(time_steps="full", stem=(4, 8), steps=2, rate=0.5)),
+    "masked": (
+        (8, 1, 2),
+        dict(time_steps={"sps.0": 1, "sps.1": 0, "block.0.q": 0, "block.0.fc2": 0, "block.0.proj": 5}, steps=5),
+    ),
+    "silent": ((8, 2, 2), dict(time_steps={"sps.1": 0, "rpe": 0, "block.0.proj": 0, "block.0.fc2": 0}, steps=2)),
+    "no pooling": ((32, 4, 8), dict(pools=(False, False), height=4, width=3, stem=(4, 4), channels=2)),
+}
+
+
+def compiled_case(name, seed=0):
+    (lanes, columns, neuron_lanes), fields = CASES[name]
+    network = random_network(seed, **fields)
+    return compile_network(network, smallest_core(network, lanes=lanes, columns=columns, neuron_lanes=neuron_lanes))
+
+
+@pytest.fixture(scope="module")
+def build_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("verilated")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_golden(name, build_dir):
+    compiled = compiled_case(name)
+    images = random_images(compiled.network, 5, seed=1)
+    seen = []
+    report = simulate(compiled, images, build_dir=build_dir, batch=2, progress=lambda done, of: seen.append((done, of)))
+    assert [str(d) for d in report.differences] == []
+    assert [str(d) for d in report.counter_differences] == []
+    assert report.images == report.images_bit_exact == 5
+    assert len(seen) == 3 and seen[-1] == (5, 5)
+    for layer in compiled.network.layers:
+        assert (report.layer_cycles[layer.name] > 0).all()
+    if name != "silent":
+        assert sum(report.golden["total"]["spikes"]) > 0
+
+
+def test_masked_layer_costs_nothing(build_dir):
+    """A layer with no step, or a masked step: no accumulate, no membrane access; only the descriptor's fetch."""
+    compiled = compiled_case("masked")
+    report = simulate(compiled, random_images(compiled.network, 2, seed=3), build_dir=build_dir)
+    for name in ("block.0.q",):
+        found = report.layer_counters[name]
+        for counter in ("array_cycles", "events", "words_read", "membrane_reads", "membrane_writes", "spike_words"):
+            assert not found[counter].any(), counter
+        assert (found["cycles"] < 25).all()
+    assert not report.layer_counters["sps.0"]["membrane_reads"].any()
+
+
+def test_two_models_on_one_core(build_dir):
+    """Programs of networks of different shapes, masks, neurons and weights, loaded by the host, back and forth."""
+    networks = [
+        random_network(1, stem=(4, 8), heads=2, steps=4),
+        random_network(2, stem=(3, 6, 16), depth=2, heads=4, steps=3, height=6, width=5, channels=3, neuron="dts"),
+    ]
+    config = common_core(*(smallest_core(n, lanes=8, columns=2, neuron_lanes=4) for n in networks))
+    compiled = [compile_network(network, config) for network in networks]
+    core = VerilatedCore(core_verilog(config, compiled[0].program), config=config, build_dir=build_dir)
+    images = [random_images(network, 2, seed=5) for network in networks]
+    for turn in ([0], [1], [0, 1, 0, 1]):  # each run loads the first of them, then the others
+        programs = [(images[i], compiled[i].program) for i in turn]
+        for i, run in zip(turn, core.run_programs(programs), strict=True):
+            report = report_of(compiled[i], images[i], run)
+            assert [str(d) for d in report.differences] == []
+            assert [str(d) for d in report.counter_differences] == []
+
+
+@pytest.mark.parametrize("which", ["sps.0", "block.0.fc1", "head"])
+def test_first_difference(which, build_dir):
+    """A weight that is altered on its way to the core shows at its layer, in the channel that it belongs to."""
+    network = compiled_case("full steps").network
+    config = smallest_core(network, lanes=16, columns=2, neuron_lanes=4, accumulator_width=24, potential_width=24)
+    compiled = compile_network(network, config)
+    layer = network.layer(which)
+    weight = layer.weight.copy()
+    weight[2] = np.where(weight[2] > 0, -128, 127)  # of output channel 2
+    altered = replace(
+        network, layers=tuple(replace(x, weight=weight) if x.name == which else x for x in network.layers)
+    )
+    images = random_images(network, 3, seed=8)
+    core = VerilatedCore(core_verilog(compiled.config, compiled.program), config=compiled.config, build_dir=build_dir)
+    run = core.run(images, program=compile_network(altered, compiled.config).program)
+    report = report_of(compiled, images, run, first=10)
+    assert report.images_bit_exact < 3
+    for found in report.differences:
+        assert (found.layer, found.channel) == (which, 2)
+        assert found.image in (10, 11, 12)
+    if which != "head":
+        right, wrong = (execute(n, images, record=True).spikes[which] for n in (network, altered))
+        for found in report.differences:
+            both = np.argwhere((right != wrong)[:, found.image - 10, 2].reshape(len(right), -1))
+            assert [found.step, found.position] == both[0].tolist()
+            assert found.golden == right[found.step, found.image - 10, 2].flat[found.position]
+            assert found.hardware == 1 - found.golden
+            assert f"layer '{which}', step {found.step}, position {found.position}, channel 2" in str(found)
+
+
+def test_waves(build_dir, tmp_path):
+    compiled = compiled_case("small")
+    images = random_images(compiled.network, 1)
+    report = simulate(compiled, images, build_dir=build_dir, waves=tmp_path / "waves" / "core.fst")
+    assert report.images_bit_exact == 1
+    assert (tmp_path / "waves" / "core.fst").stat().st_size > 1000
+    core = VerilatedCore(core_verilog(compiled.config, compiled.program), config=compiled.config, build_dir=build_dir)
+    with pytest.raises(SimulationError, match="compiled without waves"):
+        core.run(images, waves=tmp_path / "other.fst")
+
+
+def test_no_images(build_dir):
+    compiled = compiled_case("small")
+    with pytest.raises(ValueError, match="at least one"):
+        simulate(compiled, random_images(compiled.network, 0), build_dir=build_dir)
