@@ -22,6 +22,7 @@ setup: system $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p spikeloom
 
 system:

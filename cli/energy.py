@@ -141,9 +141,7 @@ def _simulated(
     advance = shown.bar("simulating", len(images))
     advance(state="compiling the core")
     folder = folder_for(network) / "simulation"
-    report = simulate(
-        compiled, images, build_dir=folder, progress=lambda done, of: advance(done, of, state="")
-    )
+    report = simulate(compiled, images, build_dir=folder, progress=lambda done, of: advance(done, of, state=""))
     counted = operations(network, images)
     compared = compare(report, compiled, counted)
     exact = report.images_bit_exact == report.images and not report.counter_differences

@@ -124,4 +124,3 @@ def estimate(
     )
     columns_shown = ["layer", "T_l", "cycles", "share", "bound by"]
     emit(record, table("Layers", columns_shown, rows), summary, as_json=as_json)
-

@@ -197,9 +197,7 @@ def _estimate_layer(compiled: Compiled, layer: Layer, activity: Activity) -> Lay
         valid = min(config.lanes, layer.channels_out - tile * config.lanes)
         words = -(-valid // config.neuron_lanes)
 
-        def job(
-            step: int, index: int, group: tuple[int, int, int], words: int = words, tile: int = tile
-        ) -> None:
+        def job(step: int, index: int, group: tuple[int, int, int], words: int = words, tile: int = tile) -> None:
             y, x, columns = group
             pipe.job(
                 pipe.hand_over(),

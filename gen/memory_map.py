@@ -73,9 +73,7 @@ def map_memory(network: Network, *, lanes: int) -> MemoryMap:
     bases: dict[str, int] = {}
     for name in sorted(lifetimes, key=lambda n: (-shapes[n].size, n)):
         bases[name] = _first_fit(name, bases, shapes, lifetimes)
-    placements = {
-        tensor: Placement(**{**vars(shapes[name]), "base": bases[name]}) for tensor, name in storage.items()
-    }
+    placements = {tensor: Placement(**{**vars(shapes[name]), "base": bases[name]}) for tensor, name in storage.items()}
     return MemoryMap(
         placements=placements,
         in_place=frozenset(in_place),

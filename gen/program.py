@@ -145,9 +145,7 @@ def stored_steps(network: Network, layer: Layer, memory: MemoryMap) -> int:
     return max(layer.steps, other.steps)
 
 
-def _input_fields(
-    network: Network, layer: Layer, config: CoreConfig, memory: MemoryMap
-) -> dict[str, Any]:
+def _input_fields(network: Network, layer: Layer, config: CoreConfig, memory: MemoryMap) -> dict[str, Any]:
     place = memory.placements[layer.inputs[0]]
     info = network.tensors()[layer.inputs[0]]
     words, tail = place.words, info.channels - (place.words - 1) * config.lanes

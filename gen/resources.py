@@ -29,9 +29,7 @@ def block_rams(config: CoreConfig) -> dict[str, int]:
         "parameters": (config.parameter_words, parameters(config).size),
         "program": (config.program_layers * DESCRIPTOR_WORDS, WORD_BITS),
     }
-    found = {
-        name: -(-width // WORD_BITS) * _blocks(depth, WORD_BITS) for name, (depth, width) in loaded.items()
-    }
+    found = {name: -(-width // WORD_BITS) * _blocks(depth, WORD_BITS) for name, (depth, width) in loaded.items()}
     found["activations"] = _blocks(config.activation_words, config.lanes)
     found["membranes"] = _blocks(config.membrane_words, potentials(config).size)
     return found

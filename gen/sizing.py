@@ -25,9 +25,7 @@ def needs(network: Network, *, lanes: int, neuron_lanes: int) -> list[Need]:
     """Every limit of `CoreConfig` that depends on the network, for a core of these lanes."""
     found = [_widest(network, "accumulator_width", "accumulator"), _widest(network, "potential_width", "membrane")]
     wide = max(network.layers, key=lambda x: x.weight_bits if x.weight is not None else 0)
-    found.append(
-        Need(limit="weight_width", least=wide.weight_bits, layer=wide.name, remedy="quantise to 4 bits")
-    )
+    found.append(Need(limit="weight_width", least=wide.weight_bits, layer=wide.name, remedy="quantise to 4 bits"))
 
     def total(limit, per_layer, remedy):
         amounts = {layer.name: per_layer(layer) for layer in network.layers}
@@ -74,9 +72,7 @@ def needs(network: Network, *, lanes: int, neuron_lanes: int) -> list[Need]:
     found.append(
         Need(limit="image_channels", least=network.channels, layer=network.layers[0].name, remedy="grey images")
     )
-    found.append(
-        Need(limit="classes", least=network.classes, layer=network.layers[-1].name, remedy="fewer classes")
-    )
+    found.append(Need(limit="classes", least=network.classes, layer=network.layers[-1].name, remedy="fewer classes"))
     return found
 
 
@@ -133,8 +129,12 @@ def check_supported(network: Network, lanes: int) -> None:
 
 def smallest_core(network: Network, **chosen: int) -> CoreConfig:
     """The smallest core that runs the network; `chosen` fields (lanes, columns, neuron_lanes ...) are kept."""
-    base = asdict(CoreConfig(**{k: v for k, v in chosen.items() if k in ("lanes", "columns", "neuron_lanes")},
-                             kv_rows=chosen.get("lanes", CoreConfig.lanes)))
+    base = asdict(
+        CoreConfig(
+            **{k: v for k, v in chosen.items() if k in ("lanes", "columns", "neuron_lanes")},
+            kv_rows=chosen.get("lanes", CoreConfig.lanes),
+        )
+    )
     check_supported(network, base["lanes"])
     for need in needs(network, lanes=base["lanes"], neuron_lanes=base["neuron_lanes"]):
         base[need.limit] = need.least

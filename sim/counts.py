@@ -46,9 +46,7 @@ class Counts:
 TOTAL = "total"
 
 
-def counts(
-    network: Network, execution: Execution, *, lanes: int, columns: int, neuron_lanes: int
-) -> dict[str, Counts]:
+def counts(network: Network, execution: Execution, *, lanes: int, columns: int, neuron_lanes: int) -> dict[str, Counts]:
     """Counts of each layer by name, and of the whole network under `TOTAL`.
 
     execution: recorded. Raises ValueError for one that is not, for numbers below 1, and where the lanes
@@ -76,9 +74,7 @@ def counts(
             work = _accumulate(layer, info[layer.inputs[0]], execution, len(tiles), columns)
         words = sum(-(-valid // neuron_lanes) for valid in tiles)
         found[layer.name] = _complete(network, layer, execution, work, words)
-    found[TOTAL] = Counts(
-        **{x.name: sum(getattr(row, x.name) for row in found.values()) for x in fields(Counts)}
-    )
+    found[TOTAL] = Counts(**{x.name: sum(getattr(row, x.name) for row in found.values()) for x in fields(Counts)})
     return found
 
 
@@ -87,9 +83,7 @@ def _tiles(channels: int, lanes: int) -> list[int]:
     return [min(lanes, channels - start) for start in range(0, channels, lanes)]
 
 
-def _complete(
-    network: Network, layer: Layer, execution: Execution, work: dict[str, np.ndarray], words: int
-) -> Counts:
+def _complete(network: Network, layer: Layer, execution: Execution, work: dict[str, np.ndarray], words: int) -> Counts:
     """Add the membrane accesses and the spikes. words: of potentials a position."""
     nothing = np.zeros(len(execution.sums), np.int64)
     if layer.kind == "readout":
@@ -157,17 +151,14 @@ def _accumulate(
     }
 
 
-def _attention(
-    layer: Layer, execution: Execution, tiles: list[int], lanes: int, columns: int
-) -> dict[str, np.ndarray]:
+def _attention(layer: Layer, execution: Execution, tiles: list[int], lanes: int, columns: int) -> dict[str, np.ndarray]:
     sources = [execution.tensors[name] for name in layer.inputs]
     steps = min(layer.steps, *(len(x) for x in sources))
     q, k, _ = (x[:steps].astype(bool) for x in sources)  # (T, B, C, H, W)
     width = layer.channels_in // layer.heads
     if lanes % width and width % lanes:
         raise ValueError(
-            f"layer {layer.name!r}: {lanes} lanes neither divide nor are a multiple of "
-            f"a head's {width} channels"
+            f"layer {layer.name!r}: {lanes} lanes neither divide nor are a multiple of a head's {width} channels"
         )
     touched = k.any(axis=(3, 4), keepdims=True)
     useful = q & touched

@@ -164,9 +164,7 @@ class Device:
             while len(answer) < 4 * part:
                 more = self._transport.read(4 * part - len(answer))
                 if not more:
-                    raise HostError(
-                        f"the board answered {len(answer)} bytes of {4 * part} for address {address:#08x}"
-                    )
+                    raise HostError(f"the board answered {len(answer)} bytes of {4 * part} for address {address:#08x}")
                 answer += more
             words += decode_words(answer)
         return words

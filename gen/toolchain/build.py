@@ -137,9 +137,7 @@ class Board(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.clock_pin = clock_pin = io.Buffer(
-            "i", platform.request(platform.default_clk, 0, dir="-")
-        )
+        m.submodules.clock_pin = clock_pin = io.Buffer("i", platform.request(platform.default_clk, 0, dir="-"))
         m.submodules.pll = pll = Pll(parameters=self.pll)
         m.domains.sync = ClockDomain()
         m.d.comb += [pll.clock_in.eq(clock_pin.i), ClockSignal().eq(pll.clock_out)]

@@ -79,11 +79,7 @@ def program(
 def _explain(target: Target, said: str, status: int) -> str:
     lines = [line.strip() for line in re.split(r"[\r\n]", said) if line.strip()]
     line = next(
-        (
-            line
-            for line in lines
-            if re.search(r"error|unable|fail|cannot|denied|not found", line, re.IGNORECASE)
-        ),
+        (line for line in lines if re.search(r"error|unable|fail|cannot|denied|not found", line, re.IGNORECASE)),
         lines[-1] if lines else f"nothing, exit status {status}",
     )
     if _DENIED.search(said):

@@ -245,8 +245,8 @@ def _fixed(network: Network, layer: Layer, info: dict[str, TensorInfo]) -> dict[
     if layer.residual is not None:
         other = info[layer.residual]
         found["additions"] += other.steps * outputs
-        found["stream_reads" if other.membrane else "activation_reads"] += other.steps * outputs * (
-            1 if other.membrane else other.planes
+        found["stream_reads" if other.membrane else "activation_reads"] += (
+            other.steps * outputs * (1 if other.membrane else other.planes)
         )
     found["membrane_writes"] = found["membrane_reads"]
     return found

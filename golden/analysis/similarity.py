@@ -88,9 +88,7 @@ def similarity(
         count = counts[layer.name]
         matrix = np.where(count > 0, sums[layer.name] / np.maximum(count, 1), np.nan)
         steps = max(info[name].steps for name in layer.inputs)
-        found[layer.name] = Similarity(
-            layer=layer.name, inputs=layer.inputs, steps=steps, matrix=matrix, images=count
-        )
+        found[layer.name] = Similarity(layer=layer.name, inputs=layer.inputs, steps=steps, matrix=matrix, images=count)
     return found
 
 

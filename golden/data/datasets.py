@@ -203,9 +203,9 @@ def _digits(split: str) -> Samples:
     digits = load_digits()
     images = np.minimum(255, 16 * digits.images).astype(np.uint8)[:, None]  # (n, 1, 8, 8)
     labels = digits.target.astype(np.int64)
-    chosen = train_test_split(
-        np.arange(len(labels)), test_size=TEST_SHARE, random_state=SPLIT_SEED, stratify=labels
-    )[split == "test"]
+    chosen = train_test_split(np.arange(len(labels)), test_size=TEST_SHARE, random_state=SPLIT_SEED, stratify=labels)[
+        split == "test"
+    ]
     return Samples(images[chosen], labels[chosen])
 
 

@@ -508,9 +508,7 @@ class _Chain:
             part.stride = _pair(node.stride)[0]
             padding = _text(node.padding)
             part.padding = (
-                {"same": len(weight[0, 0]) // 2, "valid": 0}[padding]
-                if isinstance(padding, str)
-                else _pair(padding)[0]
+                {"same": len(weight[0, 0]) // 2, "valid": 0}[padding] if isinstance(padding, str) else _pair(padding)[0]
             )
             height, width = ((n + 2 * part.padding - len(weight[0, 0])) // part.stride + 1 for n in part.size[1:])
             part.size, part.flat = (len(weight), height, width), False

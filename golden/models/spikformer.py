@@ -347,9 +347,7 @@ class Attention(_TokenLayers):
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, C, N) to spikes, or currents, of the same shape."""
         x = self.enter(x)
-        q, k, v = (
-            self.spikes(part, x).unflatten(2, (self.heads, -1)) for part in "qkv"
-        )  # (T, B, heads, d, N)
+        q, k, v = (self.spikes(part, x).unflatten(2, (self.heads, -1)) for part in "qkv")  # (T, B, heads, d, N)
         kv = k @ v.transpose(-1, -2)  # (T, B, heads, d of k, d of v)
         mixed = kv.transpose(-1, -2) @ q * ATTENTION_SCALE  # (T, B, heads, d, N)
         return self.spikes("proj", self.attn_lif(mixed.flatten(2, 3)))

@@ -177,9 +177,7 @@ class LayerRunner:
     def read_out(self, tensors: dict[str, Tensor]) -> Tensor:
         """Class sums, int64 (B, classes): over the input's steps and positions, plus the bias once."""
         x = tensors[self.layer.inputs[0]].sum(dim=(0, 3, 4), dtype=torch.float64).to(torch.int64)  # (B, C)
-        return x @ torch.from_numpy(self.layer.weight)[:, :, 0, 0].to(torch.int64).T + self.bias.to(
-            torch.int64
-        )
+        return x @ torch.from_numpy(self.layer.weight)[:, :, 0, 0].to(torch.int64).T + self.bias.to(torch.int64)
 
 
 def _sum_of(parts: Iterator[Tensor]) -> Tensor:

@@ -386,13 +386,10 @@ class Network:
                 shape = (channels, layer.height_in, layer.width_in)
                 if (info.channels, info.height, info.width) != shape:
                     raise ValueError(
-                        f"{where}: input {source!r} has shape "
-                        f"{(info.channels, info.height, info.width)}, not {shape}"
+                        f"{where}: input {source!r} has shape {(info.channels, info.height, info.width)}, not {shape}"
                     )
                 if layer.kind == "attention" and info.summed:
-                    raise ValueError(
-                        f"{where}: input {source!r} must be spikes, not sums up to {info.maximum}"
-                    )
+                    raise ValueError(f"{where}: input {source!r} must be spikes, not sums up to {info.maximum}")
                 if source == IMAGE and layer.kind != "accumulate":
                     raise ValueError(f"{where}: only a convolution can read the image")
                 if info.membrane and layer.kind != "neurons":
@@ -495,17 +492,13 @@ class Network:
         """Write one safetensors file: tensors, and the graph as JSON in the header; whole or not at all."""
         tensors, graph = {}, []
         for layer in self.layers:
-            entry = {
-                k: v for k, v in asdict(layer).items() if not isinstance(v, np.ndarray) and v is not None
-            }
+            entry = {k: v for k, v in asdict(layer).items() if not isinstance(v, np.ndarray) and v is not None}
             graph.append(entry)
             for key in TENSORS:
                 value = getattr(layer, key)
                 if value is not None:
                     tensors[f"{layer.name}.{key}"] = np.ascontiguousarray(value)
-        header = {
-            k: getattr(self, k) for k in ("name", "steps", "channels", "height", "width", "pixel_scale")
-        }
+        header = {k: getattr(self, k) for k in ("name", "steps", "channels", "height", "width", "pixel_scale")}
         if self.padding_pixel:
             header |= {"padding_pixel": self.padding_pixel, "frame": self.frame}
         header["coding"] = self.coding
@@ -539,9 +532,7 @@ class Network:
             for entry in header.pop("layers"):
                 entry["inputs"] = tuple(entry["inputs"])
                 entry["neuron"] = Neuron(**entry["neuron"])
-                arrays: dict[str, Any] = {
-                    k: tensors.get(f"{entry['name']}.{k}") for k in TENSORS
-                }
+                arrays: dict[str, Any] = {k: tensors.get(f"{entry['name']}.{k}") for k in TENSORS}
                 missing = [k for k in ("bias", "threshold", "scale") if arrays[k] is None]
                 if missing:
                     raise ValueError(f"layer {entry['name']!r}: tensor {missing[0]!r} is missing")

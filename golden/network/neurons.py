@@ -8,9 +8,7 @@ from torch import Tensor
 from spikeloom.golden.network.network import Neuron
 
 
-def lif(
-    currents: Tensor, *, bias: Tensor, threshold: Tensor, neuron: Neuron, steps: int
-) -> tuple[Tensor, Tensor]:
+def lif(currents: Tensor, *, bias: Tensor, threshold: Tensor, neuron: Neuron, steps: int) -> tuple[Tensor, Tensor]:
     """Spikes and potentials of a layer in integers: exactly the formula of `spikeloom.golden.network`.
 
     currents: integers (T, B, C, ...), the accumulators of the steps that the producer has; where ``steps`` is

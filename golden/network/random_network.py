@@ -105,9 +105,7 @@ def random_network(
     return Network(layers=(*layers, head), **header)
 
 
-def _random_layer(
-    site: Site, rng: np.random.Generator, *, steps: int, neuron: Neuron, weight_bits: int
-) -> Layer:
+def _random_layer(site: Site, rng: np.random.Generator, *, steps: int, neuron: Neuron, weight_bits: int) -> Layer:
     """The layer of a site with random weights and biases, and thresholds still zero."""
     top = (1 << weight_bits - 1) - 1
     out = site.fields["channels_out"]

@@ -143,9 +143,7 @@ def _membrane_ranges(
     return ranges
 
 
-def _reset(
-    layer: Layer, threshold: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _reset(layer: Layer, threshold: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Interval of ``R`` for ``H`` in low..high: the union of the quiet and of the firing case."""
     firing = threshold + 1 if layer.neuron.strict else threshold  # the least H that fires
     quiet = (low, np.minimum(high, firing - 1))  # empty where low >= firing

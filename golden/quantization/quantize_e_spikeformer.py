@@ -76,8 +76,14 @@ def quantize_e_spikeformer(
     shape: dict[str, Any] = dict(channels_in=last.channels_out, channels_out=config.classes, height_in=1, width_in=1)
     layers.append(
         Layer(
-            name=HEAD, kind="readout", group="head", inputs=(last.name,), steps=1, weight_bits=bits[HEAD],
-            **shape, **readout,
+            name=HEAD,
+            kind="readout",
+            group="head",
+            inputs=(last.name,),
+            steps=1,
+            weight_bits=bits[HEAD],
+            **shape,
+            **readout,
         )  # fmt: skip
     )
     quantization = {"weight_bits": bits, "scales": scales}

@@ -89,9 +89,7 @@ def best_scale(
     top = (1 << bits - 1) - 1
     largest = abs(weight).reshape(len(weight), -1).max(1)
     if not np.isfinite(largest).all():
-        raise ValueError(
-            f"layer {name!r}: channel {np.isfinite(largest).argmin()} has weights that are not finite"
-        )
+        raise ValueError(f"layer {name!r}: channel {np.isfinite(largest).argmin()} has weights that are not finite")
     unclipped = np.maximum(largest / top, resolution)
     best = np.full(len(weight), np.inf)
     chosen = np.zeros(len(weight))

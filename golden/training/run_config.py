@@ -211,6 +211,7 @@ def check_data(config: RunConfig, train: datasets.Images, test: datasets.Images)
 
 def parsed(text: str, where: str) -> Any:
     """What a YAML text holds. ValueError, in one line, with ``where`` it stands."""
+
     class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
         """Refuses what SafeLoader overlooks: a key that comes twice."""
 

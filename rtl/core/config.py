@@ -57,9 +57,7 @@ class CoreConfig:
         if self.weight_width not in (4, 8):
             raise ValueError(f"weight_width must be 4 or 8, not {self.weight_width!r}")
         if self.lanes * self.weight_width % 32:
-            raise ValueError(
-                f"lanes * weight_width must be a multiple of 32, not {self.lanes} * {self.weight_width}"
-            )
+            raise ValueError(f"lanes * weight_width must be a multiple of 32, not {self.lanes} * {self.weight_width}")
         if not self.accumulator_width <= self.potential_width <= 32:
             raise ValueError(
                 f"potential_width must be in accumulator_width..32, not {self.potential_width!r} "

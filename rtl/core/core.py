@@ -55,9 +55,7 @@ class Core(wiring.Component):
 
     def __init__(self, *, config: CoreConfig, program=(), parameter_words=(), weight_rows=()):
         self.config = config
-        self.program = LoadableMemory(
-            width=WORD_BITS, depth=config.program_layers * DESCRIPTOR_WORDS, init=program
-        )
+        self.program = LoadableMemory(width=WORD_BITS, depth=config.program_layers * DESCRIPTOR_WORDS, init=program)
         self.parameters = LoadableMemory(
             width=parameters(config).size, depth=config.parameter_words, init=parameter_words
         )
@@ -135,10 +133,7 @@ class Core(wiring.Component):
             sequencer.program_data.eq(self.program.read_data),
             self.image_loader.active.eq(sequencer.load_image),
             sequencer.image_loaded.eq(self.image_loader.done),
-            *(
-                unit.layer.eq(sequencer.layer)
-                for unit in (self.image_loader, self.scanner, self.neurons, self.writer)
-            ),
+            *(unit.layer.eq(sequencer.layer) for unit in (self.image_loader, self.scanner, self.neurons, self.writer)),
             self.kv.head_shift.eq(sequencer.layer.head_shift),
         ]
         wiring.connect(m, sequencer.items, self.scanner.items)

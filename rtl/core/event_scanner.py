@@ -231,9 +231,7 @@ class _WordFetcher(wiring.Component):
         gathered = [Signal(config.lanes, name=f"gathered_{c}") for c in range(config.columns)]
         group, spikes_here = self.groups.payload, Mux(there.value, 0, here)
         for c in range(config.columns):
-            m.d.comb += group.spikes[c].eq(
-                Mux(there.column == c, spikes_here, Mux(there.column > c, gathered[c], 0))
-            )
+            m.d.comb += group.spikes[c].eq(Mux(there.column == c, spikes_here, Mux(there.column > c, gathered[c], 0)))
             with m.If(valid & (there.column == c)):
                 m.d.sync += gathered[c].eq(spikes_here)
         values = Signal(config.lanes)
@@ -248,9 +246,7 @@ class _WordFetcher(wiring.Component):
             group.values.eq(values),
             *(group[key].eq(there.group[key]) for key in keys),
             self.groups.valid.eq(
-                valid
-                & there.complete
-                & (spikes | there.group.last | there.group.clear | (there.group.double & dirty))
+                valid & there.complete & (spikes | there.group.last | there.group.clear | (there.group.double & dirty))
             ),
         ]
 
@@ -322,9 +318,7 @@ class _BitEmitter(wiring.Component):
                 chosen.keep.eq(held.keep),
             ]
         bits = ceil_log2(config.lanes)
-        number = Cat(
-            Cat(selected[i] for i in range(config.lanes) if i >> b & 1).any() for b in range(bits)
-        )
+        number = Cat(Cat(selected[i] for i in range(config.lanes) if i >> b & 1).any() for b in range(bits))
         with m.If(numbered_free):
             m.d.sync += [self.events.valid.eq(selects), out.eq(chosen), out.row.eq(chosen.row + number)]
         return m

@@ -111,7 +111,5 @@ class HostPort(wiring.Component):
                 )
         register_data = Signal(WORD_BITS)
         m.d.sync += register_data.eq(chosen)
-        m.d.comb += bus.read_data.eq(
-            Mux(registers, register_data, Mux(region == Region.RESULTS, self.result_data, 0))
-        )
+        m.d.comb += bus.read_data.eq(Mux(registers, register_data, Mux(region == Region.RESULTS, self.result_data, 0)))
         return m

@@ -159,9 +159,7 @@ def row_event(config: CoreConfig) -> data.StructLayout:
 
 def sums(config: CoreConfig) -> data.ArrayLayout:
     """Array to neurons: ``[column][lane]``."""
-    return data.ArrayLayout(
-        data.ArrayLayout(signed(config.accumulator_width), config.lanes), config.columns
-    )
+    return data.ArrayLayout(data.ArrayLayout(signed(config.accumulator_width), config.lanes), config.columns)
 
 
 def destination(config: CoreConfig) -> data.StructLayout:
@@ -201,9 +199,7 @@ def job(config: CoreConfig) -> data.StructLayout:
 def parameters(config: CoreConfig) -> data.ArrayLayout:
     """One word of the parameter memory."""
     return data.ArrayLayout(
-        data.StructLayout(
-            {"bias": signed(config.potential_width), "threshold": signed(config.potential_width)}
-        ),
+        data.StructLayout({"bias": signed(config.potential_width), "threshold": signed(config.potential_width)}),
         config.neuron_lanes,
     )
 
@@ -220,6 +216,4 @@ def spike_word(config: CoreConfig) -> data.StructLayout:
 
 def trace(config: CoreConfig) -> data.StructLayout:
     """What a neuron layer fired, before pooling and residual."""
-    return data.StructLayout(
-        {"layer": 8, "step": 5, "tile": 10, "position": 16, "spikes": config.lanes}
-    )
+    return data.StructLayout({"layer": 8, "step": 5, "tile": 10, "position": 16, "spikes": config.lanes})

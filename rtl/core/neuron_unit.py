@@ -109,11 +109,7 @@ class NeuronUnit(wiring.Component):
             go.eq(
                 self.jobs.valid
                 & self.sums.valid
-                & (
-                    self.pipeline_empty
-                    | (word != 0)
-                    | ~(now.fence & ((column == 0) | readout))
-                )
+                & (self.pipeline_empty | (word != 0) | ~(now.fence & ((column == 0) | readout)))
             ),
             self.jobs.ready.eq(go & advance & column_end),
             self.sums.ready.eq(self.jobs.ready),
@@ -143,9 +139,7 @@ class NeuronUnit(wiring.Component):
         ]
         chosen = self.sums.payload[column] if config.columns > 1 else self.sums.payload[0]
         total = [
-            chosen.as_value().word_select(
-                (word << ceil_log2(config.neuron_lanes)) | i, config.accumulator_width
-            )
+            chosen.as_value().word_select((word << ceil_log2(config.neuron_lanes)) | i, config.accumulator_width)
             for i in range(config.neuron_lanes)
         ]
         before = {

@@ -275,9 +275,7 @@ class Sequencer(wiring.Component):
             left.eq(layer.width - self.x),
             group.eq(Mux(ends_x, left, config.columns)),
             item.scan.eq(Mux(kv, Scan.KV, Mux(mask.scan, Scan.FIELD, Scan.NONE))),
-            item.pointer.eq(
-                Mux(kv, layer.k_base + self.kv_offset, layer.in_base + self.in_offset) + head
-            ),
+            item.pointer.eq(Mux(kv, layer.k_base + self.kv_offset, layer.in_base + self.in_offset) + head),
             item.value_pointer.eq(layer.v_base + self.kv_offset + self.tile),
             item.x.eq(self.in_x),
             item.y.eq(self.in_y),

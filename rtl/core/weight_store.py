@@ -29,9 +29,7 @@ class WeightStore(wiring.Component):
 
     def __init__(self, *, config: CoreConfig, init=()):
         self.config = config
-        self.memory = LoadableMemory(
-            width=config.lanes * config.weight_width, depth=config.weight_rows, init=init
-        )
+        self.memory = LoadableMemory(width=config.lanes * config.weight_width, depth=config.weight_rows, init=init)
         super().__init__(
             {
                 "events": In(stream.Signature(event(config))),

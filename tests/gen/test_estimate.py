@@ -23,9 +23,7 @@ def test_estimated_cycles_are_within_three_percent_of_simulated_ones(seed, size,
     network = random_network(seed, **shape)
     compiled = compile_network(network, smallest_core(network, **size))
     images = random_images(network, 2, seed=seed)
-    core = VerilatedCore(
-        core_verilog(compiled.config, compiled.program), config=compiled.config, build_dir=tmp_path
-    )
+    core = VerilatedCore(core_verilog(compiled.config, compiled.program), config=compiled.config, build_dir=tmp_path)
     simulated = core.run(images).counters["cycles"]
     golden = execute(network, images, record=True)
     for index, cycles in enumerate(simulated):

@@ -98,9 +98,7 @@ async def driver_and_design(dut):
             device.load_words(Region.WEIGHTS, [0])
         small = np.zeros((1, 4, 4), np.uint8)
         slow = Device(line, timeout_s=0.0, sleep=line.sleep)
-        with pytest.raises(
-            HostError, match="after 0 s the core does not finish an image that was broken off"
-        ):
+        with pytest.raises(HostError, match="after 0 s the core does not finish an image that was broken off"):
             slow.infer(small, classes=5)
 
     done = cocotb.start_soon(session())
@@ -120,9 +118,7 @@ def test_driver_and_design():
 
 def test_frames():
     """Byte for byte as the protocol's document has them."""
-    assert encode_write(0x400010, [0x01020304, 0xFFFFFFFF]) == bytes.fromhex(
-        "01 02 00400010 01020304 ffffffff"
-    )
+    assert encode_write(0x400010, [0x01020304, 0xFFFFFFFF]) == bytes.fromhex("01 02 00400010 01020304 ffffffff")
     assert encode_write(3, [5], fixed=True) == bytes.fromhex("03 01 00000003 00000005")
     assert encode_read(0x100000, 10) == bytes.fromhex("02 0a 00100000")
     assert encode_read(3, 255, fixed=True) == bytes.fromhex("04 ff 00000003")
@@ -212,7 +208,5 @@ def test_rates():
     assert serial_divisor(clock_hz=50e6, baud=115_200) == 434
     with pytest.raises(ValueError, match="baud must be within 2 % .* not 3500000: .* of 50 MHz is 3571429"):
         serial_divisor(clock_hz=50e6, baud=3_500_000)
-    with pytest.raises(
-        ValueError, match="baud must be at most a quarter of the clock .12500000., not 20000000"
-    ):
+    with pytest.raises(ValueError, match="baud must be at most a quarter of the clock .12500000., not 20000000"):
         serial_divisor(clock_hz=50e6, baud=20_000_000)

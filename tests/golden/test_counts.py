@@ -13,9 +13,7 @@ from support.golden_reference import at, receptive_field
 
 def expected_counts(network, layer, tensors, steps, spikes, lanes, columns, neuron_lanes):
     """One layer's counts of one image, event by event."""
-    found = dict.fromkeys(
-        ("sops_done", "kv_updates", "events", "rows_skipped", "membrane_reads", "membrane_writes"), 0
-    )
+    found = dict.fromkeys(("sops_done", "kv_updates", "events", "rows_skipped", "membrane_reads", "membrane_writes"), 0)
     sources = [tensors[name] for name in layer.inputs]
     active = min(layer.steps, *(steps[name] for name in layer.inputs))
     if layer.inputs[0] == IMAGE:

@@ -313,9 +313,7 @@ def test_download_from_an_address(tmp_path):
     (tmp_path / "there" / "a.bin").write_bytes(b"content")
     source = Source(url=(tmp_path / "there" / "a.bin").as_uri(), md5=md5(b"content"))
     seen = []
-    (file,) = downloads.download(
-        "x", tmp_path / "here", sources=(source,), progress=lambda *state: seen.append(state)
-    )
+    (file,) = downloads.download("x", tmp_path / "here", sources=(source,), progress=lambda *state: seen.append(state))
     assert file == tmp_path / "here" / "a.bin" and file.read_bytes() == b"content"
     assert seen == [("a.bin", 7, 7)]
 

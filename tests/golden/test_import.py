@@ -80,9 +80,11 @@ def test_every_form_of_file_gives_the_same_model(dialect, form, tmp_path):
     assert found.prefix == {"parallel": "module._orig_mod.", "timm": "module."}.get(form, "")
     loaded = found.model.state_dict()
     assert all(torch.equal(loaded[key], x) for key, x in tensors.items() if key not in found.dead)
-    assert found.dead == [
-        f"block.{b}.norm{n}.{kind}" for b in (0, 1) for n in (1, 2) for kind in ("weight", "bias")
-    ] or form == "safetensors" and len(found.dead) == 8
+    assert (
+        found.dead == [f"block.{b}.norm{n}.{kind}" for b in (0, 1) for n in (1, 2) for kind in ("weight", "bias")]
+        or form == "safetensors"
+        and len(found.dead) == 8
+    )
     assert found.dead_parameters == 8 * 16
     assert not found.model.training
 

@@ -159,9 +159,7 @@ def test_file_with_a_broken_header(network, tmp_path):
         Network.load(tmp_path / "x")
 
 
-@pytest.mark.parametrize(
-    "tamper", [lambda x: x.pop("layers"), lambda x: x.pop("steps"), lambda x: x.update(extra=1)]
-)
+@pytest.mark.parametrize("tamper", [lambda x: x.pop("layers"), lambda x: x.pop("steps"), lambda x: x.update(extra=1)])
 def test_file_with_other_fields(network, tmp_path, tamper):
     resave(network, tmp_path / "x", header=tamper)
     with pytest.raises(ValueError, match="does not describe a network"):
@@ -175,9 +173,7 @@ def test_kind_is_checked(network):
 
 
 def test_group_is_checked(network):
-    assert_refused(
-        network, "rpe", "layer 'rpe': group must be one of sps, qkv, attn, mlp, head, not 'x'", group="x"
-    )
+    assert_refused(network, "rpe", "layer 'rpe': group must be one of sps, qkv, attn, mlp, head, not 'x'", group="x")
 
 
 def test_number_of_inputs_is_checked(network):
@@ -190,9 +186,7 @@ def test_weight_bits_are_checked(network):
 
 
 def test_attention_has_no_weights(network):
-    assert_refused(
-        network, "block.0.attn", "layer 'block.0.attn': attention has no weights", weight=np.zeros(1)
-    )
+    assert_refused(network, "block.0.attn", "layer 'block.0.attn': attention has no weights", weight=np.zeros(1))
 
 
 def test_heads_divide_channels(network):
@@ -204,9 +198,7 @@ def test_weights_fit_their_bits(network):
     weight = network.layer("rpe").weight.copy()
     weight[0, 0, 0, 0], weight[0, 0, 0, 1] = -9, 7
     weight = np.clip(weight, -9, 7)
-    assert_refused(
-        network, "rpe", r"layer 'rpe': weights must be in -8..7, not -9..7", weight=weight, weight_bits=4
-    )
+    assert_refused(network, "rpe", r"layer 'rpe': weights must be in -8..7, not -9..7", weight=weight, weight_bits=4)
 
 
 @pytest.mark.parametrize("key", ["bias", "threshold", "scale"])
@@ -222,9 +214,7 @@ def test_integers_are_integers(network, key):
 
 
 def test_readouts_are_plain(network):
-    assert_refused(
-        network, "head", "layer 'head': a readout has kernel 1, no pooling and no residual", pool=True
-    )
+    assert_refused(network, "head", "layer 'head': a readout has kernel 1, no pooling and no residual", pool=True)
 
 
 def test_names_are_unique(network):

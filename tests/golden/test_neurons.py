@@ -90,9 +90,9 @@ def test_integer_lif_follows_the_contract(hard, strict, leak, dtype):
     rng = random.Random(4)
     neuron = Neuron(hard=hard, strict=strict, leak=leak)
     steps, given, batch, channels, size = 6, 4, 3, 5, 7
-    currents = torch.tensor(
-        [rng.randrange(-20, 30) for _ in range(given * batch * channels * size)], dtype=dtype
-    ).view(given, batch, channels, size)
+    currents = torch.tensor([rng.randrange(-20, 30) for _ in range(given * batch * channels * size)], dtype=dtype).view(
+        given, batch, channels, size
+    )
     bias = torch.tensor([-3, 0, 5, 8, 20], dtype=dtype)
     threshold = torch.tensor([1, 7, 12, 30, 11], dtype=dtype)
     spikes, potentials = lif(currents, bias=bias, threshold=threshold, neuron=neuron, steps=steps)

@@ -56,9 +56,7 @@ def differences(network, images, dtype=torch.float64):
     count = head.positions * network.steps
     real = done.sums * head.scale / count
     if dtype == torch.float64:
-        assert np.allclose(
-            scores.numpy(), real, rtol=1e-9, atol=1e-12
-        )  # the mean divides by a non-power of two
+        assert np.allclose(scores.numpy(), real, rtol=1e-9, atol=1e-12)  # the mean divides by a non-power of two
     return wrong, {name: x.mean() for name, x in done.spikes.items()}
 
 
@@ -128,9 +126,7 @@ def test_layers_have_the_names_and_order_of_the_contract():
         "block.1.fc2": "block.1.proj",
     }
     groups = {x.name.split(".")[-1]: x.group for x in network.layers[4:12]}
-    assert groups == dict(
-        rpe="sps", q="qkv", k="qkv", v="qkv", attn="attn", proj="attn", fc1="mlp", fc2="mlp"
-    )
+    assert groups == dict(rpe="sps", q="qkv", k="qkv", v="qkv", attn="attn", proj="attn", fc1="mlp", fc2="mlp")
 
 
 def test_steps_are_those_of_the_masks():
@@ -235,9 +231,7 @@ def test_weight_bits_by_layer():
 def test_provenance_holds_configuration_options_and_accuracy():
     model, about = checkpoints.load(shipped("digits"))
     images, labels = datasets.load("digits", "test")
-    network = quantize(
-        model, scales="free", weight_bits=4, provenance={"source": "x"}, images=images, labels=labels
-    )
+    network = quantize(model, scales="free", weight_bits=4, provenance={"source": "x"}, images=images, labels=labels)
     known = network.provenance
     assert known["source"] == "x"
     assert SpikformerConfig(**known["config"]) == model.config

@@ -78,10 +78,7 @@ def test_model_equals_its_equations_written_out():
     q, k, v = (layer(attn, part, x) for part in "qkv")
     mixed = []
     for a, b, c in zip(q, k, v, strict=True):
-        heads = [
-            (a[..., i : i + 8] @ b[..., i : i + 8].transpose(1, 2) * 0.125) @ c[..., i : i + 8]
-            for i in (0, 8)
-        ]
+        heads = [(a[..., i : i + 8] @ b[..., i : i + 8].transpose(1, 2) * 0.125) @ c[..., i : i + 8] for i in (0, 8)]
         mixed.append(torch.cat(heads, -1))
     projected = layer(attn, "proj", lif(mixed, 0.5))
     x = [a + b for a, b in zip(x, projected, strict=True)]

@@ -81,9 +81,7 @@ def test_mask_loss_counts_the_active_steps_of_all_layers():
 
 def test_projection_makes_masks_prefixes():
     mask = mask_of([-0.5, 0.5, 0.75])
-    with pytest.raises(
-        ValueError, match="the time mask 010 is no prefix: an active step follows a masked one"
-    ):
+    with pytest.raises(ValueError, match="the time mask 010 is no prefix: an active step follows a masked one"):
         _ = mask.steps
     mask.project_()
     assert mask.tp.tolist() == [0.0, 0.5, 0.75]

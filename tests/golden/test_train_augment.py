@@ -58,9 +58,7 @@ def test_crop_takes_a_window_of_the_bordered_image():
     bordered = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)))
     places = set()
     for before, after in zip(bordered, cropped, strict=True):
-        found = [
-            (y, x) for y in range(5) for x in range(5) if np.array_equal(before[:, y : y + 12, x : x + 12], after)
-        ]
+        found = [(y, x) for y in range(5) for x in range(5) if np.array_equal(before[:, y : y + 12, x : x + 12], after)]
         assert len(found) == 1
         places.add(found[0])
     assert len(places) == 25  # all of them are drawn

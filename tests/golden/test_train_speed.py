@@ -29,9 +29,7 @@ def plain_dts(currents, threshold):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
-@pytest.mark.parametrize(
-    "fused, plain", [(neurons.spikingjelly_lif, plain_spikingjelly), (neurons.dts_lif, plain_dts)]
-)
+@pytest.mark.parametrize("fused, plain", [(neurons.spikingjelly_lif, plain_spikingjelly), (neurons.dts_lif, plain_dts)])
 def test_compiled_neurons_equal_the_plain_loop(fused, plain):
     torch.manual_seed(0)
     for shape in ((4, 3, 5, 7), (4, 2, 33)):

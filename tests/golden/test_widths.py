@@ -12,9 +12,7 @@ from spikeloom.golden.network.random_network import random_images, random_networ
 from spikeloom.golden.network.widths import Widths, accumulator_bounds, membrane_bounds, signed_bits, widths
 from support import golden_reference
 
-NEURONS = [
-    Neuron(hard=h, strict=s, leak=k) for h in (True, False) for s in (True, False) for k in (True, False)
-]
+NEURONS = [Neuron(hard=h, strict=s, leak=k) for h in (True, False) for s in (True, False) for k in (True, False)]
 
 
 def tiny(weights, *, bias, threshold, neuron, steps, image=False):
@@ -56,9 +54,7 @@ def tiny(weights, *, bias, threshold, neuron, steps, image=False):
         weight=np.ones((1, 1, 1, 1), np.int8),
     )
     head = replace(head, **one)
-    return Network(
-        name="tiny", steps=max(steps, 1), channels=2, height=1, width=1, layers=(first, tested, head)
-    )
+    return Network(name="tiny", steps=max(steps, 1), channels=2, height=1, width=1, layers=(first, tested, head))
 
 
 @pytest.mark.parametrize(
@@ -124,9 +120,7 @@ def test_accumulator_range_holds_for_any_order_of_events_and_for_planes():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_ranges_hold_on_random_networks(seed):
-    network = random_network(
-        seed, stem=(3, 4), height=5, width=5, depth=2, neuron=("dts", "spikingjelly")[seed % 2]
-    )
+    network = random_network(seed, stem=(3, 4), height=5, width=5, depth=2, neuron=("dts", "spikingjelly")[seed % 2])
     accumulators, membranes = accumulator_bounds(network), membrane_bounds(network)
     for image in random_images(network, 2, seed=seed):
         sums, _, potentials, _, _ = golden_reference.run(network, image)
@@ -137,15 +131,11 @@ def test_ranges_hold_on_random_networks(seed):
         low, high = membranes["head"]
         assert low <= min(sums) and max(sums) <= high
     for name, bound in widths(network).items():
-        assert bound == Widths(
-            accumulator=signed_bits(*accumulators[name]), membrane=signed_bits(*membranes[name])
-        )
+        assert bound == Widths(accumulator=signed_bits(*accumulators[name]), membrane=signed_bits(*membranes[name]))
 
 
 def test_attention_sums_reach_the_positions_times_the_channels_of_a_head():
-    network = random_network(
-        0, stem=(4, 8), heads=2, height=4, width=4, pools=(False, False), time_steps="full"
-    )
+    network = random_network(0, stem=(4, 8), heads=2, height=4, width=4, pools=(False, False), time_steps="full")
     assert accumulator_bounds(network)["block.0.attn"] == (0, 16 * 4)
 
 

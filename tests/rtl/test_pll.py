@@ -35,9 +35,7 @@ def test_nearest(input_mhz):
         assert abs(found.vco_hz / 1e6 - 600) == pytest.approx(centre, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "input_mhz, output_mhz", [(25, 50), (25, 65), (12, 50), (48, 50), (100, 60), (8, 50)]
-)
+@pytest.mark.parametrize("input_mhz, output_mhz", [(25, 50), (25, 65), (12, 50), (48, 50), (100, 60), (8, 50)])
 def test_exact(input_mhz, output_mhz):
     """The equations of the device, with the numbers found."""
     p = solve_pll(input_hz=input_mhz * 1e6, output_hz=output_mhz * 1e6)

@@ -52,9 +52,7 @@ async def wrong(dut):
 
 
 def test_success(tmp_path):
-    result = simulate(
-        Doubler(), module=__name__, name="doubler", testcase="doubles", build_dir=tmp_path, waves=True
-    )
+    result = simulate(Doubler(), module=__name__, name="doubler", testcase="doubles", build_dir=tmp_path, waves=True)
     assert result.tests == 1
     assert result.waves.stat().st_size > 0
 

@@ -121,9 +121,7 @@ def run(network, image):
         tensor, steps[layer.name] = dict(spikes), layer.steps
         if layer.pool and not layer.pool_first:
             tensor = {
-                (t, o, y, x): max(
-                    at(spikes, t, o, 2 * y + dy, 2 * x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)
-                )
+                (t, o, y, x): max(at(spikes, t, o, 2 * y + dy, 2 * x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
                 for t in range(layer.steps)
                 for o in range(layer.channels_out)
                 for y in range(layer.height_out)
@@ -137,8 +135,7 @@ def run(network, image):
         all_spikes[layer.name], all_potentials[layer.name] = spikes, potentials
     head = network.layers[-1]
     sums = [
-        int(head.bias[o])
-        + sum(int(head.weight[o, c, 0, 0]) * n for (_, c, _, _), n in tensors[head.inputs[0]].items())
+        int(head.bias[o]) + sum(int(head.weight[o, c, 0, 0]) * n for (_, c, _, _), n in tensors[head.inputs[0]].items())
         for o in range(head.channels_out)
     ]
     return sums, all_spikes, all_potentials, tensors, steps
