@@ -1,1 +1,1 @@
-"""What every folder needs: whole files, one cache of results, one way to run a program."""
+"""What every folder needs: whole files, one cache of results, one way to run a program, one lock, one `Progress`."""
