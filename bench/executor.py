@@ -19,7 +19,7 @@ from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.zoo.shipped import shipped
-from spikeloom.sim.counts import counts
+from spikeloom.sim.expected_counters import expected_counters
 
 IMAGES = 360
 FASHION = SpikformerConfig(height=28, width=28, pools=(False, True, True, False))  # T = 4 in every layer
@@ -44,7 +44,9 @@ def table(name, model, images, labels, repeat):
         plain = rate(lambda network=network: execute(network, images), len(images), repeat)
         recording = rate(lambda network=network: execute(network, few, record=True), len(few), repeat)
         counting = rate(
-            lambda network=network, done=done: counts(network, done, lanes=16, columns=2, neuron_lanes=4), len(few), 1
+            lambda network=network, done=done: expected_counters(network, done, lanes=16, columns=2, neuron_lanes=4),
+            len(few),
+            1,
         )
         accuracy = "-" if labels is None else f"{execute(network, images).accuracy(labels):.2%}"
         speeds = f"{plain[0]:>9.0f} {plain[1]:>11.0f} {recording[0]:>10.0f} {counting[0]:>9.0f}"

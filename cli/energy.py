@@ -130,8 +130,8 @@ def _simulated(
     from spikeloom.gen.compiler import compile_network
     from spikeloom.golden.analysis.energy import CONSTANTS, TOTAL, spiking
     from spikeloom.golden.analysis.operations import operations
-    from spikeloom.sim.counters import compare
-    from spikeloom.sim.counters import energy as of_counters
+    from spikeloom.sim.counter_report import compare
+    from spikeloom.sim.counter_report import energy as of_counters
     from spikeloom.sim.simulate import simulate
 
     images = samples.images[:most]

@@ -56,9 +56,9 @@ def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> d
     }
     (folder / "core.v").write_text(verilog)
     network.save(folder / "network.safetensors")
-    _write_hex(folder / "program.hex", program.words, WORD_BITS)
-    _write_hex(folder / "parameters.hex", program.parameters, parameters(config).size)
-    _write_hex(folder / "weights.hex", program.weights, config.lanes * config.weight_width)
+    _write_hex(folder / "program.hex", program.program_words, WORD_BITS)
+    _write_hex(folder / "parameters.hex", program.parameter_words, parameters(config).size)
+    _write_hex(folder / "weights.hex", program.weight_rows, config.lanes * config.weight_width)
     _write_hex(folder / "pixels.hex", pixels.ravel().tolist(), WORD_BITS)
     _write_hex(folder / "sums.hex", (execution.sums.ravel() & 0xFFFFFFFF).tolist(), WORD_BITS)
     vectors = {f"spikes.{name}": spikes for name, spikes in execution.spikes.items()}

@@ -36,7 +36,7 @@ def simulate(
     from spikeloom.cli.inputs import time_steps
     from spikeloom.golden.analysis.operations import dense_sops
     from spikeloom.golden.network.execute import execute
-    from spikeloom.sim.counts import TOTAL
+    from spikeloom.sim.expected_counters import TOTAL
     from spikeloom.sim.simulate import simulate as of_network
 
     network, images, labels = compiled.network, samples.images, samples.labels

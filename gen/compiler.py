@@ -48,9 +48,9 @@ class Compiled:
             "core": asdict(config),
             "memory": {
                 "activation_words": self.memory.words,
-                "weight_rows": len(self.program.weights),
-                "parameter_words": len(self.program.parameters),
-                "program_words": len(self.program.words),
+                "weight_rows": len(self.program.weight_rows),
+                "parameter_words": len(self.program.parameter_words),
+                "program_words": len(self.program.program_words),
             },
             "tensors": {name: asdict(p) for name, p in self.memory.placements.items()},
             "layers": layers,

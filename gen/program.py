@@ -22,14 +22,14 @@ class Program:
     """Contents of the core's three Program memories, as unsigned integers.
 
     descriptors: fields of `layouts.DESCRIPTOR`, one dict a layer, with the image's and the end's.
-    words: 32-bit words of the packed descriptors. parameters: one a word of `neuron_lanes` neurons.
-    weights: one a row of `lanes` weights.
+    program_words: 32-bit words of the packed descriptors. parameter_words: one a word of `neuron_lanes` neurons.
+    weight_rows: one a row of `lanes` weights.
     """
 
     descriptors: tuple[dict[str, Any], ...]
-    words: tuple[int, ...]
-    parameters: tuple[int, ...]
-    weights: tuple[int, ...]
+    program_words: tuple[int, ...]
+    parameter_words: tuple[int, ...]
+    weight_rows: tuple[int, ...]
 
 
 def make_program(network: Network, config: CoreConfig, memory: MemoryMap) -> Program:
@@ -54,9 +54,9 @@ def make_program(network: Network, config: CoreConfig, memory: MemoryMap) -> Pro
     descriptors.append({"kind": Kind.END})
     return Program(
         descriptors=tuple(descriptors),
-        words=tuple(word for d in descriptors for word in pack_descriptor(d)),
-        parameters=tuple(parameter_words),
-        weights=tuple(weight_rows),
+        program_words=tuple(word for d in descriptors for word in pack_descriptor(d)),
+        parameter_words=tuple(parameter_words),
+        weight_rows=tuple(weight_rows),
     )
 
 

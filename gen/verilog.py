@@ -16,8 +16,8 @@ def core_verilog(config: CoreConfig, program: Program | None = None) -> str:
     contents = {}
     if program is not None:
         contents = {
-            "program": program.words,
-            "parameter_words": program.parameters,
-            "weight_rows": program.weights,
+            "program_words": program.program_words,
+            "parameter_words": program.parameter_words,
+            "weight_rows": program.weight_rows,
         }
     return verilog.convert(Core(config=config, **contents), name=TOP, emit_src=False)

@@ -15,7 +15,7 @@ from spikeloom.gen.compiler import Compiled
 from spikeloom.gen.verilog import core_verilog
 from spikeloom.golden.network.execute import check_images, execute
 from spikeloom.sim.compare import Difference, differences
-from spikeloom.sim.counts import TOTAL, Counts, counts
+from spikeloom.sim.expected_counters import TOTAL, ExpectedCounters, expected_counters
 from spikeloom.sim.verilated import Run, VerilatedCore
 
 BATCH = 16  # images of a simulator's run: bounds the traces and activations in memory
@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class CounterDifference:
-    """A counter of an image that is not golden's; the layer `golden.counts.TOTAL` is all of them."""
+    """A counter of an image that is not golden's; the layer `expected_counters.TOTAL` is all of them."""
 
     image: int
     layer: str
@@ -47,7 +47,7 @@ class SimulationReport:
     sums: class sums of the hardware, int64 (B, classes). differences: the first of each image that has one.
     counter_differences: likewise, all of them. counters: int64 (B,) by name, `rows_skipped` beside the hardware's.
     layer_cycles: int64 (B,) by layer name, the image's loading not counted; layer_counters: the same by counter.
-    golden: the counts of golden, int64 (B,), by layer and `TOTAL`, then by field.
+    golden: what golden expects, int64 (B,), by layer and `TOTAL`, then by field.
     seconds: of simulation, compilation not counted.
     """
 
@@ -140,7 +140,9 @@ def report_of(compiled: Compiled, images: np.ndarray, run: Run, *, first: int = 
     """Compare a run with golden; `first` is the number of the first image."""
     network, config = compiled.network, compiled.config
     execution = execute(network, images, record=True)
-    golden = counts(network, execution, lanes=config.lanes, columns=config.columns, neuron_lanes=config.neuron_lanes)
+    golden = expected_counters(
+        network, execution, lanes=config.lanes, columns=config.columns, neuron_lanes=config.neuron_lanes
+    )
     names = [layer.name for layer in network.layers]
     by_layer = {
         name: {key: values[:, i + 1] - values[:, i] for key, values in run.layer_counters.items()}
@@ -167,7 +169,7 @@ def _shifted(difference: Difference, first: int) -> Difference:
 
 
 def _counter_differences(
-    hardware: dict[str, dict[str, np.ndarray]], golden: dict[str, Counts], first: int
+    hardware: dict[str, dict[str, np.ndarray]], golden: dict[str, ExpectedCounters], first: int
 ) -> list[CounterDifference]:
     return [
         CounterDifference(

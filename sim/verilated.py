@@ -209,9 +209,9 @@ class VerilatedCore:
 
 def load_commands(program: Program, config: CoreConfig) -> np.ndarray:
     """Host writes that replace the Program, as harness commands, uint32 (writes, 3)."""
-    writes = [(Region.PROGRAM.address(i), word) for i, word in enumerate(program.words)]
-    writes += _row_writes(Region.PARAMETERS, program.parameters, parameters(config).size)
-    writes += _row_writes(Region.WEIGHTS, program.weights, config.lanes * config.weight_width)
+    writes = [(Region.PROGRAM.address(i), word) for i, word in enumerate(program.program_words)]
+    writes += _row_writes(Region.PARAMETERS, program.parameter_words, parameters(config).size)
+    writes += _row_writes(Region.WEIGHTS, program.weight_rows, config.lanes * config.weight_width)
     return np.array([(WRITE, address, word) for address, word in writes], np.uint32)
 
 

@@ -1,7 +1,7 @@
 """The work that a network does for an image: operations and memory accesses, counted in what its layers really did.
 
 They depend on the network and the images alone; what a core of given lanes and columns does about them is in
-`spikeloom.sim.counts`, and what they cost in `spikeloom.golden.analysis.energy`.
+`spikeloom.sim.expected_counters`, and what they cost in `spikeloom.golden.analysis.energy`.
 """
 
 from __future__ import annotations

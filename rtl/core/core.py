@@ -40,7 +40,7 @@ class Core(wiring.Component):
     Parameters
     ----------
     config : CoreConfig
-    program : sequence of int, 32-bit words of descriptors
+    program_words : sequence of int, 32-bit words of descriptors
     parameter_words : sequence of int, packed `layouts.parameters`
     weight_rows : sequence of int, packed rows
         Initial contents; a host can replace all three while the core is idle.
@@ -53,9 +53,11 @@ class Core(wiring.Component):
     layer_end : Out(1), trace_counts : Out, the counters: for simulation
     """
 
-    def __init__(self, *, config: CoreConfig, program=(), parameter_words=(), weight_rows=()):
+    def __init__(self, *, config: CoreConfig, program_words=(), parameter_words=(), weight_rows=()):
         self.config = config
-        self.program = LoadableMemory(width=WORD_BITS, depth=config.program_layers * DESCRIPTOR_WORDS, init=program)
+        self.program = LoadableMemory(
+            width=WORD_BITS, depth=config.program_layers * DESCRIPTOR_WORDS, init=program_words
+        )
         self.parameters = LoadableMemory(
             width=parameters(config).size, depth=config.parameter_words, init=parameter_words
         )

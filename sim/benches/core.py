@@ -15,7 +15,7 @@ from spikeloom.rtl.core.counters import COUNTERS
 from spikeloom.rtl.core.layouts import trace
 from spikeloom.rtl.core.registers import IDENTITY, Region, Register
 from spikeloom.sim.bench import cycle, parameters, start, unpack
-from spikeloom.sim.counts import TOTAL, counts
+from spikeloom.sim.expected_counters import TOTAL, expected_counters
 
 TINY = dict(channels=2, height=4, width=4, stem=[4, 4], heads=1, hidden=4, classes=3)
 CASES = [
@@ -35,9 +35,9 @@ def build(*, size, network):
     program = made.program
     return Core(
         config=made.config,
-        program=program.words,
-        parameter_words=program.parameters,
-        weight_rows=program.weights,
+        program_words=program.program_words,
+        parameter_words=program.parameter_words,
+        weight_rows=program.weight_rows,
     )
 
 
@@ -89,9 +89,9 @@ async def equals_golden(dut, pause):
     network, config = made.network, made.config
     images = random_images(network, IMAGES, seed=5)
     execution = execute(network, images, record=True)
-    golden = counts(network, execution, lanes=config.lanes, columns=config.columns, neuron_lanes=config.neuron_lanes)[
-        TOTAL
-    ]
+    golden = expected_counters(
+        network, execution, lanes=config.lanes, columns=config.columns, neuron_lanes=config.neuron_lanes
+    )[TOTAL]
     await start(dut, host__request=0, host__write=0, host__address=0, host__write_data=0)
     words = []
     cocotb.start_soon(collect(dut, trace(config), words))

@@ -19,7 +19,7 @@ from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
-from spikeloom.sim.counts import TOTAL, counts
+from spikeloom.sim.expected_counters import TOTAL, expected_counters
 
 COMMANDS = (
     *("demo", "train", "quantize", "info", "estimate", "energy", "compile", "simulate", "regress", "build", "program"),
@@ -152,7 +152,9 @@ def test_simulate(capsys, home, monkeypatch):
     assert record["accuracy_integer"] == record["accuracy_hardware"] == 1.0  # golden made the labels
     network = Network.load("tiny.safetensors")
     images = np.load("images.npz")["images"]
-    expected = counts(network, execute(network, images, record=True), lanes=8, columns=1, neuron_lanes=4)[TOTAL]
+    expected = expected_counters(network, execute(network, images, record=True), lanes=8, columns=1, neuron_lanes=4)[
+        TOTAL
+    ]
     for key in ("sops_done", "rows_skipped", "membrane_reads", "membrane_writes", "membrane_reads_saved"):
         assert record[key] == getattr(expected, key).sum()
     assert record["sops_skipped"] > record["sops_done"]

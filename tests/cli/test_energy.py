@@ -15,8 +15,8 @@ from spikeloom.golden.analysis.energy import CONSTANTS
 from spikeloom.golden.analysis.operations import TOTAL, operations
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
-from spikeloom.sim import counters
-from spikeloom.sim.counts import counts
+from spikeloom.sim import counter_report
+from spikeloom.sim.expected_counters import expected_counters
 
 CORE = ["--lanes", "8", "--neuron-lanes", "4"]
 
@@ -103,14 +103,14 @@ def test_counters_of_the_core_equal_the_operations(capsys, home, monkeypatch):
     more = 0.3 * image.image_macs - 0.1 * image.planes + 0.1 * counted[TOTAL].additions
     assert own["compute"] == pytest.approx(core["compute"] + more)
 
-    means = counters._means
+    means = counter_report._means
 
     def broken(report):
         made = means(report)
         made["block.0.fc1"]["membrane_reads"] += 1
         return made
 
-    monkeypatch.setattr(counters, "_means", broken)
+    monkeypatch.setattr(counter_report, "_means", broken)
     record, said = as_json(capsys, *line, code=1)
     assert not record["hardware"]["as_counted"] and "the core's counters are not golden's" in said
 
@@ -122,10 +122,10 @@ def test_what_a_core_counts_in_another_way_is_told(home, columns):
     execution = execute(network, images, record=True)
     core = {
         name: {**vars(found), "weight_rows_read": found.events}
-        for name, found in counts(network, execution, lanes=16, columns=columns, neuron_lanes=4).items()
+        for name, found in expected_counters(network, execution, lanes=16, columns=columns, neuron_lanes=4).items()
     }
     compiled = compile_network(network, smallest_core(network, lanes=16, columns=columns, neuron_lanes=4))
-    found = counters.compare(SimpleNamespace(layer_counters=core), compiled, operations(network, images))
+    found = counter_report.compare(SimpleNamespace(layer_counters=core), compiled, operations(network, images))
     rows = {row.name: row for row in found}
     assert all(row.equal for row in found)
     hardware, counted, why = rows["accumulates"].apart["block.0.attn"]

@@ -62,11 +62,11 @@ def test_weights_and_parameters_are_where_the_descriptors_say():
             o, i, y, x = (int(rng.integers(size)) for size in layer.weight.shape)
             tile, lane = divmod(o, config.lanes)
             tap_row = (y * layer.kernel + x) * layer.channels_in + i
-            row = program.weights[descriptor["weight_base"] + tile * descriptor["tile_rows"] + tap_row]
+            row = program.weight_rows[descriptor["weight_base"] + tile * descriptor["tile_rows"] + tap_row]
             nibble = row >> 4 * lane & 0xF
             assert nibble - 16 * (nibble >> 3) == layer.weight[o, i, y, x]
             word, index = divmod(o, config.neuron_lanes)
-            packed = program.parameters[descriptor["parameter_base"] + word]
+            packed = program.parameter_words[descriptor["parameter_base"] + word]
             width = config.potential_width
             pair = packed >> 2 * width * index
             values = [pair & (1 << width) - 1, pair >> width & (1 << width) - 1]
@@ -77,7 +77,7 @@ def test_weights_and_parameters_are_where_the_descriptors_say():
 def test_channels_that_do_not_exist_never_fire():
     net = random_network(1, stem=(3, 8), time_steps="full")
     config = smallest_core(net, lanes=8, neuron_lanes=8)
-    first = compile_network(net, config).program.parameters[0]
+    first = compile_network(net, config).program.parameter_words[0]
     width = config.potential_width
     thresholds = [first >> (2 * width * i + width) & (1 << width) - 1 for i in range(8)]
     assert thresholds[3:] == [(1 << width - 1) - 1] * 5
@@ -173,5 +173,5 @@ def test_the_manifest_is_json_and_says_what_was_decided():
     manifest = json.loads(json.dumps(compiled.manifest()))
     assert [x["name"] for x in manifest["layers"]] == [x.name for x in net.layers]
     assert manifest["core"]["lanes"] == 8
-    assert manifest["memory"]["weight_rows"] == len(compiled.program.weights)
+    assert manifest["memory"]["weight_rows"] == len(compiled.program.weight_rows)
     assert manifest["tensors"]["rpe"]["base"] == compiled.memory.placements["rpe"].base

@@ -13,7 +13,7 @@ from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.neurons import fire_integers
 from spikeloom.golden.network.random_network import random_images
 from spikeloom.golden.network.widths import accumulator_bounds, membrane_bounds
-from spikeloom.sim.counts import counts
+from spikeloom.sim.expected_counters import expected_counters
 from support import golden_reference
 
 C, SIDE = 4, 5  # channels and rows of the stream
@@ -205,7 +205,9 @@ def test_the_core_names_what_it_cannot_do_yet():
     with pytest.raises(CompileError, match=r"layer 'attn': v must have as many channels as q and k \(4\), not 8"):
         check_supported(Alone(wide), 8)
     with pytest.raises(ValueError, match="layer 'down': the core has no membrane shortcuts yet"):
-        counts(network, execute(network, random_images(network, 1), record=True), lanes=8, columns=1, neuron_lanes=8)
+        expected_counters(
+            network, execute(network, random_images(network, 1), record=True), lanes=8, columns=1, neuron_lanes=8
+        )
 
 
 class Alone:

@@ -13,7 +13,7 @@ from spikeloom.golden.network import IMAGE
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
 from spikeloom.golden.quantization.quantize import quantize
-from spikeloom.sim.counts import counts
+from spikeloom.sim.expected_counters import expected_counters
 from support import golden_reference
 from support.golden_reference import at, receptive_field
 
@@ -144,7 +144,7 @@ def test_operations_are_the_core_s_counts_where_both_are_defined(seed):
     images = random_images(network, 4)  # means are exact
     got = operations(network, images, batch=3)
     lanes = 4  # of a head: with more, an event adds to the lanes of other heads too
-    core = counts(network, execute(network, images, record=True), lanes=lanes, columns=1, neuron_lanes=1)
+    core = expected_counters(network, execute(network, images, record=True), lanes=lanes, columns=1, neuron_lanes=1)
     for layer in network.layers:
         own, of_core = got[layer.name], core[layer.name]
         for name, other in (

@@ -19,7 +19,7 @@ from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
 from spikeloom.golden.network.widths import accumulator_bounds, membrane_bounds
 from spikeloom.golden.quantization.quantize import QuantizedSpikformer
-from spikeloom.sim.counts import counts
+from spikeloom.sim.expected_counters import expected_counters
 from support import golden_reference
 from support.golden_reference import accumulate
 from support.official_spikformer import compare
@@ -297,7 +297,7 @@ def test_the_hardware_and_its_counts_refuse_it():
             refuse()
     done = execute(network, random_images(network, 1), record=True)
     with pytest.raises(ValueError, match="layer 'sps.1': the core pools no currents yet, only spikes: nothing"):
-        counts(network, done, lanes=8, columns=1, neuron_lanes=4)
+        expected_counters(network, done, lanes=8, columns=1, neuron_lanes=4)
 
 
 @pytest.mark.parametrize("name", ["sps.0", "rpe", "block.0.attn", "head"])

@@ -1,4 +1,4 @@
-"""The counts equal loops over bits in plain Python."""
+"""The expected counters equal loops over bits in plain Python."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from spikeloom.golden.network import IMAGE
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
-from spikeloom.sim.counts import TOTAL, counts
+from spikeloom.sim.expected_counters import TOTAL, expected_counters
 from support import golden_reference
 from support.golden_reference import at, receptive_field
 
@@ -97,7 +97,7 @@ def test_counts_equal_loops_over_bits(lanes, columns, neuron_lanes, seed):
         seed, stem=stem, heads=heads, height=5, width=6, classes=3, neuron="dts", pools=(False, seed == 1)
     )
     images = random_images(network, 2)
-    got = counts(
+    got = expected_counters(
         network,
         execute(network, images, record=True),
         lanes=lanes,
@@ -131,7 +131,7 @@ def test_fewer_steps_move_membrane_accesses_from_done_to_saved():
     shorter = network.with_steps({"block.0.fc1": 1, "rpe": 0})
 
     def accesses(which):
-        return counts(which, execute(which, images, record=True), lanes=4, columns=1, neuron_lanes=2)
+        return expected_counters(which, execute(which, images, record=True), lanes=4, columns=1, neuron_lanes=2)
 
     before, after = accesses(network), accesses(shorter)
     for name in ("block.0.fc1", "rpe"):
@@ -147,13 +147,13 @@ def test_numbers_below_one_are_refused(name):
     network = random_network(0)
     done = execute(network, random_images(network, 1), record=True)
     with pytest.raises(ValueError, match=f"{name} must be positive, not 0"):
-        counts(network, done, **{"lanes": 4, "columns": 1, "neuron_lanes": 1, name: 0})
+        expected_counters(network, done, **{"lanes": 4, "columns": 1, "neuron_lanes": 1, name: 0})
 
 
 def test_an_execution_that_was_not_recorded_is_refused():
     network = random_network(0)
     with pytest.raises(ValueError, match=r"the execution was not recorded; call execute\(..., record=True\)"):
-        counts(network, execute(network, random_images(network, 1)), lanes=4, columns=1, neuron_lanes=1)
+        expected_counters(network, execute(network, random_images(network, 1)), lanes=4, columns=1, neuron_lanes=1)
 
 
 def test_lanes_that_do_not_fit_the_heads_are_refused():
@@ -161,4 +161,4 @@ def test_lanes_that_do_not_fit_the_heads_are_refused():
     done = execute(network, np.zeros((1, 1, 8, 8), np.uint8), record=True)
     message = "layer 'block.0.attn': 3 lanes neither divide nor are a multiple of a head's 4 channels"
     with pytest.raises(ValueError, match=message):
-        counts(network, done, lanes=3, columns=1, neuron_lanes=1)
+        expected_counters(network, done, lanes=3, columns=1, neuron_lanes=1)

@@ -16,7 +16,7 @@ from spikeloom.golden.network.execute import Execution
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Counts:
+class ExpectedCounters:
     """Counts of one layer, or of all; each an int64 array (B,), one number an image.
 
     sops_done: synaptic operations: one for each output channel that a set input bit adds to. Bits are those
@@ -46,7 +46,9 @@ class Counts:
 TOTAL = "total"
 
 
-def counts(network: Network, execution: Execution, *, lanes: int, columns: int, neuron_lanes: int) -> dict[str, Counts]:
+def expected_counters(
+    network: Network, execution: Execution, *, lanes: int, columns: int, neuron_lanes: int
+) -> dict[str, ExpectedCounters]:
     """Counts of each layer by name, and of the whole network under `TOTAL`.
 
     execution: recorded. Raises ValueError for one that is not, for numbers below 1, and where the lanes
@@ -74,7 +76,9 @@ def counts(network: Network, execution: Execution, *, lanes: int, columns: int, 
             work = _accumulate(layer, info[layer.inputs[0]], execution, len(tiles), columns)
         words = sum(-(-valid // neuron_lanes) for valid in tiles)
         found[layer.name] = _complete(network, layer, execution, work, words)
-    found[TOTAL] = Counts(**{x.name: sum(getattr(row, x.name) for row in found.values()) for x in fields(Counts)})
+    found[TOTAL] = ExpectedCounters(
+        **{x.name: sum(getattr(row, x.name) for row in found.values()) for x in fields(ExpectedCounters)}
+    )
     return found
 
 
@@ -83,7 +87,9 @@ def _tiles(channels: int, lanes: int) -> list[int]:
     return [min(lanes, channels - start) for start in range(0, channels, lanes)]
 
 
-def _complete(network: Network, layer: Layer, execution: Execution, work: dict[str, np.ndarray], words: int) -> Counts:
+def _complete(
+    network: Network, layer: Layer, execution: Execution, work: dict[str, np.ndarray], words: int
+) -> ExpectedCounters:
     """Add the membrane accesses and the spikes. words: of potentials a position."""
     nothing = np.zeros(len(execution.sums), np.int64)
     if layer.kind == "readout":
@@ -95,7 +101,7 @@ def _complete(network: Network, layer: Layer, execution: Execution, work: dict[s
         accesses = once * max(layer.steps - 1, 0)
         saved = once * max(network.steps - 1, 0) - accesses
         spikes = execution.spike_counts[layer.name].astype(np.int64)
-    return Counts(
+    return ExpectedCounters(
         **work,
         membrane_reads=nothing + accesses,
         membrane_writes=nothing + accesses,
