@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spikeloom.cli.console import bars, emit, note, pairs
-from spikeloom.cli.inputs import core_for, folder_for, load_network
 from spikeloom.cli.options import (
     DEFAULT_BOARD,
     DEFAULT_MODEL,
@@ -21,6 +19,10 @@ from spikeloom.cli.options import (
     Output,
     Steps,
 )
+from spikeloom.common.folders import folder_of
+from spikeloom.flow.bitstream import build_record, from_here
+from spikeloom.flow.cores import core_for
+from spikeloom.flow.models import load_network
 
 if TYPE_CHECKING:
     from spikeloom.gen.toolchain.build import BuildReport
@@ -66,7 +68,7 @@ def build(
         accumulator_width=accumulator_width,
     )
     compiled = compile_network(network, config)
-    folder = output or folder_for(network) / chosen.name
+    folder = output or folder_of(network.name) / chosen.name
     with bars() as shown:
         advance = shown.bar("Verilog", STEPS)
         verilog = core_verilog(config, compiled.program)
@@ -85,20 +87,6 @@ def build(
     if not report.timing_met:
         note(f"timing is not met: {report.fmax_mhz:g} of {report.clock_mhz:g} MHz; try --seed or --clock")
         raise typer.Exit(1)
-
-
-def build_record(report: BuildReport) -> dict[str, Any]:
-    """The report in the keys of the command line."""
-    found = report.as_dict()
-    found["board"] = found.pop("target")
-    found["build_seconds"] = found.pop("seconds")
-    found["bitstream"] = str(from_here(report.bitstream))
-    return found
-
-
-def from_here(path: Path) -> Path:
-    """The path as the user would type it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def build_rows(report: BuildReport) -> list[tuple[str, Any]]:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from spikeloom.cli.console import bars, emit, pairs, table
-from spikeloom.cli.inputs import core_for, folder_for, load_network, load_samples, time_steps
 from spikeloom.cli.options import (
     DEFAULT_MODEL,
     AccumulatorWidth,
@@ -22,6 +21,10 @@ from spikeloom.cli.options import (
     Output,
     Steps,
 )
+from spikeloom.common.folders import folder_of
+from spikeloom.flow.cores import core_for
+from spikeloom.flow.images import load_samples
+from spikeloom.flow.models import load_network, time_steps
 
 EXAMPLE = "Example: spikeloom compile build/digits/network.safetensors --lanes 16 -o build/small"
 
@@ -41,7 +44,7 @@ def compile(
     as_json: AsJson = False,
 ) -> None:
     """Write Verilog, the Program and test vectors of a network into a folder."""
-    from spikeloom.cli.export import export
+    from spikeloom.flow.export import export
     from spikeloom.gen.compiler import compile_network
     from spikeloom.gen.verilog import core_verilog
 
@@ -56,7 +59,7 @@ def compile(
         accumulator_width=accumulator_width,
     )
     compiled = compile_network(network, config)
-    folder = output or folder_for(network) / "verilog"
+    folder = output or folder_of(network.name) / "verilog"
     with bars() as shown:
         advance = shown.bar("Verilog and test vectors", 2)
         verilog = core_verilog(config, compiled.program)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+from spikeloom.flow.progress import Advance
 
 PIPED_WIDTH = 132  # where there is no terminal that has one
 _held: list[str] | None = None  # JSON waiting for standard output, see `json_alone`
@@ -113,11 +115,11 @@ class Bars:
             console=Console(stderr=True),
         )
 
-    def bar(self, text: str, total: int | None = None) -> Callable[..., None]:
+    def bar(self, text: str, total: int | None = None) -> Advance:
         """A new bar. The result is called with (done, all), and with state="..." to say more."""
         task = self.progress.add_task(text, total=total, state="")
 
-        def advance(done: int | None = None, all_: int | None = None, *, state: str | None = None) -> None:
+        def advance(done: int | None = None, all_: int | None = None, /, *, state: str | None = None) -> None:
             fields: dict[str, Any] = {} if state is None else {"state": state}
             if done is not None:
                 fields["completed"] = done

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikeloom.cli.console import Bars, bars, emit, note, number, pairs, percent, plain
-from spikeloom.cli.inputs import Samples, core_for, load_samples, time_steps
 from spikeloom.cli.options import DEFAULT_BOARD, MOST_SIMULATED, AsJson, SimulatedImages
+from spikeloom.common.folders import folder_of
+from spikeloom.flow.cores import core_for
+from spikeloom.flow.images import Samples, load_samples
+from spikeloom.flow.models import time_steps
 
 if TYPE_CHECKING:
     from spikeloom.golden.network import Network
@@ -37,8 +40,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """From the shipped model to a bitstream, with every spike checked; minutes, seconds the second time."""
-    from spikeloom.cli.background import building
-    from spikeloom.cli.simulation import finished_well, simulator_version
+    from spikeloom.flow.background import building
+    from spikeloom.flow.simulation import finished_well, simulator_version
     from spikeloom.gen.targets import target
 
     begin = time.monotonic()
@@ -92,7 +95,7 @@ def demo(
         },
         "seconds": round(time.monotonic() - begin, 1),
     }
-    from spikeloom.cli.stages import write_text
+    from spikeloom.flow.stages import write_text
 
     write_text(folder / "demo.json", json.dumps(plain(record), indent=2) + "\n")
     emit(record, pairs(f"{network.name} on {chosen.name}", _rows(record)), as_json=as_json)
@@ -108,19 +111,19 @@ def _quantize(
     model: str, images: int | None, output: Path | None, shown: Bars
 ) -> tuple[dict[str, Any], Network, Samples, Path]:
     """The checkpoint as a network, and both accuracies; with the images and the demo's folder."""
-    from spikeloom.cli.inputs import model_path
-    from spikeloom.cli.stages import code_sha256, file_sha256, stage, versions
+    from spikeloom.flow.models import model_path
+    from spikeloom.flow.stages import code_sha256, file_sha256, stage, versions
     from spikeloom.golden.network import Network
 
     checkpoint = model_path(model)
     name = checkpoint.parent.name if checkpoint.stem == "checkpoint" else checkpoint.stem
-    folder = output or Path("build") / name
+    folder = output or folder_of(name)
     path = folder / "network.safetensors"
 
     def make() -> dict[str, Any]:
         from dataclasses import replace
 
-        from spikeloom.cli.inputs import checkpoint_provenance
+        from spikeloom.flow.models import checkpoint_provenance
         from spikeloom.golden.models import checkpoints
         from spikeloom.golden.network.execute import execute
         from spikeloom.golden.quantization.quantize import quantize
@@ -157,12 +160,12 @@ def _compile(
     network: Network, samples: Samples, board: str, folder: Path, shown: Bars
 ) -> tuple[dict[str, Any], dict[str, int]]:
     """Verilog and test vectors for the core that suits the board; the result and the core's fields."""
-    from spikeloom.cli.stages import code_sha256, file_sha256, stage, versions
+    from spikeloom.flow.stages import code_sha256, file_sha256, stage, versions
 
     config = core_for(network, board)
 
     def make() -> dict[str, Any]:
-        from spikeloom.cli.export import export
+        from spikeloom.flow.export import export
         from spikeloom.gen.compiler import compile_network
         from spikeloom.gen.verilog import core_verilog
 
@@ -173,7 +176,7 @@ def _compile(
 
     advance = shown.bar("compile", 1)
     inputs = {"network": file_sha256(folder / "network.safetensors"), "core": asdict(config)}
-    inputs |= {"code": code_sha256("golden", "rtl", "gen", "cli"), **versions("amaranth")}
+    inputs |= {"code": code_sha256("golden", "rtl", "gen", "flow"), **versions("amaranth")}
     outputs = [folder / "verilog" / name for name in ("core.v", "vectors.npz", "manifest.json")]
     result = stage(folder / "stages", "compile", inputs=inputs, outputs=outputs, make=make)
     _done(advance, result, 1)
@@ -182,8 +185,8 @@ def _compile(
 
 def _simulate(network: Network, samples: Samples, config: dict[str, int], folder: Path, shown: Bars) -> dict[str, Any]:
     """All images on the compiled Verilog, against the golden model."""
-    from spikeloom.cli.simulation import simulate, simulator_version
-    from spikeloom.cli.stages import code_sha256, file_sha256, sha256, stage
+    from spikeloom.flow.simulation import simulate, simulator_version
+    from spikeloom.flow.stages import code_sha256, file_sha256, sha256, stage
 
     verilog = folder / "verilog" / "core.v"
 
@@ -196,7 +199,7 @@ def _simulate(network: Network, samples: Samples, config: dict[str, int], folder
 
     inputs = {"verilog": file_sha256(verilog), "images": sha256(samples.images.tobytes())}
     inputs |= {"network": file_sha256(folder / "network.safetensors"), "verilator": simulator_version()}
-    inputs |= {"code": code_sha256("golden", "sim", "cli")}
+    inputs |= {"code": code_sha256("golden", "sim", "flow")}
     result = stage(folder / "stages", "simulate", inputs=inputs, outputs=[], make=make)
     if result["cached"]:
         _done(shown.bar("simulating", 1), result, len(samples.images))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spikeloom.cli.console import Bars, bars, emit, note, percent, table
-from spikeloom.cli.inputs import Samples, core_for, folder_for, load_network, load_samples
 from spikeloom.cli.options import (
     DEFAULT_MODEL,
     AsJson,
@@ -22,6 +21,10 @@ from spikeloom.cli.options import (
     NeuronLanes,
 )
 from spikeloom.cli.tables import Cells, write_tables
+from spikeloom.common.folders import folder_of
+from spikeloom.flow.cores import core_for
+from spikeloom.flow.images import Samples, load_samples
+from spikeloom.flow.models import load_network
 
 if TYPE_CHECKING:
     from spikeloom.golden.analysis.energy import Energy, Row
@@ -126,7 +129,7 @@ def _simulated(
     network: Network, samples: Samples, most: int, board: str | None, sizes: dict[str, int | None], shown: Bars
 ) -> dict[str, Any]:
     """The core's counters and their energy beside the operations of the same images."""
-    from spikeloom.cli.simulation import simulator_version
+    from spikeloom.flow.simulation import simulator_version
     from spikeloom.gen.compiler import compile_network
     from spikeloom.golden.analysis.energy import CONSTANTS, TOTAL, spiking
     from spikeloom.golden.analysis.operations import operations
@@ -140,7 +143,7 @@ def _simulated(
         raise FileNotFoundError("verilator is not installed; on Debian: apt install verilator g++ make")
     advance = shown.bar("simulating", len(images))
     advance(state="compiling the core")
-    folder = folder_for(network) / "simulation"
+    folder = folder_of(network.name) / "simulation"
     report = simulate(compiled, images, build_dir=folder, progress=lambda done, of: advance(done, of, state=""))
     counted = operations(network, images)
     compared = compare(report, compiled, counted)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from spikeloom.cli.console import bars, emit, pairs, table
-from spikeloom.cli.inputs import core_for, load_network, load_samples, time_steps
 from spikeloom.cli.options import (
     DEFAULT_BOARD,
     DEFAULT_MODEL,
@@ -22,6 +21,9 @@ from spikeloom.cli.options import (
     NeuronLanes,
     Steps,
 )
+from spikeloom.flow.cores import core_for
+from spikeloom.flow.images import load_samples
+from spikeloom.flow.models import load_network, time_steps
 
 EXAMPLE = "Example: spikeloom estimate --lanes 64 --steps block.0.fc1=1 --clock 80"
 

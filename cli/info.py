@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from spikeloom.cli.console import emit, note, pairs, percent, table
-from spikeloom.cli.inputs import load_network, time_steps
 from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Model, Steps
+from spikeloom.flow.models import load_network, time_steps
 
 EXAMPLE = "Example: spikeloom info build/digits/network.safetensors"
 

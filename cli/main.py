@@ -33,7 +33,7 @@ from spikeloom.cli import (
     train,
 )
 from spikeloom.cli.console import json_alone
-from spikeloom.cli.errors import user_message
+from spikeloom.flow.errors import user_message
 
 USER_ERROR = 2
 INTERRUPTED = 130

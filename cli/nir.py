@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from spikeloom.cli.console import emit, note, pairs, table
-from spikeloom.cli.inputs import folder_for, load_network
 from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Model, Output, Steps
+from spikeloom.common.folders import folder_of
+from spikeloom.flow.models import load_network
 
 EXPORT_EXAMPLE = "Example: spikeloom nir export build/net/network.safetensors -o net.nir"
 IMPORT_EXAMPLE = "Example: spikeloom nir import cnn.nir --time-steps 8 -o build/cnn/network.safetensors"
@@ -39,7 +40,7 @@ def export(
 
     network = load_network(model, steps)
     made = export_nir(network, partial=partial, dt=dt)
-    path = output or folder_for(network) / "network.nir"
+    path = output or folder_of(network.name) / "network.nir"
     made.save(path)
     written = [layer.name for layer in network.layers if layer.name not in made.left_out]
     nodes = {key: type(node).__name__ for key, node in made.graph.nodes.items()}
@@ -90,7 +91,7 @@ def import_(
         weight_bits=bits,
         scales=scales,
     )
-    path = output or folder_for(network) / "network.safetensors"
+    path = output or folder_of(network.name) / "network.safetensors"
     network.save(path)
     layers: list[dict[str, Any]] = [
         {

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from spikeloom.cli.console import emit, note
-from spikeloom.cli.options import DEFAULT_BOARD, AsJson
+from spikeloom.cli.options import DEFAULT_BOARD, DEFAULT_MODEL, AsJson
+from spikeloom.common.folders import folder_of
 
 EXAMPLE = "Example: spikeloom program --board ulx3s-85f --flash"
 
@@ -26,7 +27,7 @@ def program(
     from spikeloom.gen.toolchain import program_board
 
     chosen = target(board)
-    path = bitstream or Path("build/digits") / chosen.name / "spikeloom.bit"
+    path = bitstream or folder_of(DEFAULT_MODEL) / chosen.name / "spikeloom.bit"
     command, said = program_board.program(chosen, path, flash=flash, dry_run=dry_run)
     if said:
         note(said.strip())

@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spikeloom.cli.console import Bars, bars, emit, note, pairs, percent, table
-from spikeloom.cli.inputs import (
-    checkpoint_provenance,
-    folder_for,
-    load_checkpoint,
-    load_samples,
-    named_data,
-    time_steps,
-    training_images,
-    with_steps,
-)
 from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Data, DataFolder, Images, Output, Steps
+from spikeloom.common.folders import folder_of
+from spikeloom.flow.images import load_samples, named_data, training_images
+from spikeloom.flow.models import checkpoint_provenance, load_checkpoint, time_steps, with_steps
 
 if TYPE_CHECKING:
     from spikeloom.golden.models.architectures import Model
@@ -111,7 +104,7 @@ def quantize(
     samples = load_samples(data, network, images, folder=data_folder)
     if layer_losses and samples.labels is None:
         raise ValueError("--layer-losses needs images with labels")
-    target = output or folder_for(network) / "network.safetensors"
+    target = output or folder_of(network.name) / "network.safetensors"
     source = named_data(data, network.provenance, data_folder)
     sensitivity: list[Sensitivity] = []
     accuracy_float = accuracy_before = accuracy_integer = tuned_path = None

@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 import typer
 
 from spikeloom.cli.console import bars, emit, pairs, table
-from spikeloom.cli.inputs import folder_for, load_network, load_samples
 from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Data, DataFolder, Model, Output, Steps
+from spikeloom.common.folders import folder_of
+from spikeloom.flow.images import load_samples
+from spikeloom.flow.models import load_network
 
 EXAMPLE = "Example: spikeloom similarity build/fashion/checkpoint.safetensors --images 500 -o build/similarity"
 MOST = 360  # images where the user does not say
@@ -37,7 +39,7 @@ def similarity(
 
     network = load_network(model, steps)
     samples = load_samples(data, network, images, folder=data_folder, most=MOST)
-    folder = output or folder_for(network) / "similarity"
+    folder = output or folder_of(network.name) / "similarity"
     with bars() as shown:
         advance = shown.bar("similarity", len(samples.images))
         found = golden.similarity(network, samples.images, progress=lambda done: advance(done))

@@ -9,7 +9,6 @@ import typer
 from rich.console import RenderableType
 
 from spikeloom.cli.console import bars, emit, note, number, pairs, percent, table
-from spikeloom.cli.inputs import core_for, folder_for, load_network, load_samples
 from spikeloom.cli.options import (
     DEFAULT_MODEL,
     MOST_SIMULATED,
@@ -26,6 +25,10 @@ from spikeloom.cli.options import (
     SimulatedImages,
     Steps,
 )
+from spikeloom.common.folders import folder_of
+from spikeloom.flow.cores import core_for
+from spikeloom.flow.images import load_samples
+from spikeloom.flow.models import load_network
 
 EXAMPLE = "Example: spikeloom simulate --images 1 --waves build/wave.fst"
 
@@ -49,8 +52,8 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Run the Verilog on images and compare every spike, class sum and counter with the golden model."""
-    from spikeloom.cli.simulation import finished_well, simulator_version
-    from spikeloom.cli.simulation import simulate as run
+    from spikeloom.flow.simulation import finished_well, simulator_version
+    from spikeloom.flow.simulation import simulate as run
     from spikeloom.gen.compiler import compile_network
 
     network = load_network(model, steps)
@@ -68,7 +71,7 @@ def simulate(
     compiled = compile_network(network, config)
     if not simulator_version():
         raise FileNotFoundError("verilator is not installed; on Debian: apt install verilator g++ make")
-    folder = output or folder_for(network) / "simulation"
+    folder = output or folder_of(network.name) / "simulation"
     if waves is not None:
         waves.parent.mkdir(parents=True, exist_ok=True)
     with bars() as shown:

@@ -9,6 +9,7 @@ import typer
 
 from spikeloom.cli.console import bars, emit, note, pairs, percent, table
 from spikeloom.cli.options import AsJson, TrainingData
+from spikeloom.common.folders import folder_of
 
 if TYPE_CHECKING:
     from spikeloom.golden.training.sweep import Sweep
@@ -52,7 +53,7 @@ def sweep(
     from spikeloom.jobs.engine import run
 
     plan = golden.load(file, change or [])
-    folder = output or Path("build") / plan.name
+    folder = output or folder_of(plan.name)
     function = partial(golden.run_point, runs=str((folder / "runs").absolute()), data=_absolute(data))
     with bars() as shown:
         advance = shown.bar(plan.name, len(plan.jobs))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikeloom.cli.console import bars, emit, note, pairs, percent, table
-from spikeloom.cli.options import AsJson, Output, TrainingData
+from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Output, TrainingData
+from spikeloom.common.folders import folder_of
 
 if TYPE_CHECKING:
     from spikeloom.golden.models.architectures import Model
@@ -89,7 +90,7 @@ def _train_digits(
             advance(state.epoch, state.epochs, state=_line(state))
 
         model, report = golden.train(config, recipe, progress=progress)
-    _finish(model, report, recipe.run(config), _checkpoint(output or Path("build/digits")), as_json)
+    _finish(model, report, recipe.run(config), _checkpoint(output or folder_of(DEFAULT_MODEL)), as_json)
 
 
 def _train_run(
@@ -104,7 +105,7 @@ def _train_run(
     run = run_config.load(file, changes)
     if data is not None:
         run = replace(run, data=replace(run.data, folder=str(data)))
-    path = _checkpoint(output or Path("build") / run.name)
+    path = _checkpoint(output or folder_of(run.name))
     if not is_main():
         golden.train_run(run, path.parent, restart=restart)
         return

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from spikeloom.cli import background
 from spikeloom.cli.main import run
+from spikeloom.flow import background
 from spikeloom.golden.analysis.operations import dense_sops
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig

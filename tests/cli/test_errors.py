@@ -9,8 +9,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from spikeloom.cli import errors
 from spikeloom.cli.main import run
+from spikeloom.flow import errors
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.network.random_network import random_network

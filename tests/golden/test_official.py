@@ -226,8 +226,8 @@ def test_core_takes_framed_images(normalising, tmp_path):
 
 
 def test_exported_pixels_have_the_frame(normalising, tmp_path):
-    from spikeloom.cli.export import pixel_words
     from spikeloom.cli.main import run
+    from spikeloom.flow.export import pixel_words
 
     network = quantize(normalising)
     network.save(tmp_path / "n.safetensors")

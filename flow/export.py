@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from spikeloom.cli.inputs import Samples
+    from spikeloom.flow.images import Samples
     from spikeloom.gen.compiler import Compiled
 
 TEMPLATES = Path(__file__).with_name("templates")

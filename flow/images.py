@@ -1,19 +1,16 @@
-"""From what the user typed to networks, images and cores."""
+"""Images for a network: of a data set, a folder, a file, or random ones."""
 
 from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from spikeloom.golden.models.architectures import Model
     from spikeloom.golden.network import Network
-    from spikeloom.rtl.core.config import CoreConfig
 
 RANDOM_IMAGES = 16
 
@@ -31,74 +28,6 @@ class Samples(NamedTuple):
         if count > len(self.images):
             raise ValueError(f"--images must be at most {len(self.images)}, the images there are, not {count}")
         return Samples(self.images[:count], None if self.labels is None else self.labels[:count])
-
-
-def model_path(model: str) -> Path:
-    """The file that the user means: a path, or the name of a shipped model."""
-    path = Path(model)
-    if path.suffix or path.exists() or "/" in model:
-        if not path.is_file():
-            raise FileNotFoundError(f"no such file: {path}")
-        return path
-    from spikeloom.golden.zoo.shipped import shipped
-
-    return shipped(model)
-
-
-def load_checkpoint(model: str) -> tuple[Model, dict[str, Any], Path]:
-    """The trained model, its header and its file."""
-    from spikeloom.golden.models import checkpoints
-
-    path = model_path(model)
-    return *checkpoints.load(path), path
-
-
-def checkpoint_provenance(header: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What a network should say about the checkpoint that it was made from."""
-    from spikeloom.common.files import file_hash
-
-    about = {key: value for key, value in header.items() if key not in ("config", "t_per_layer")}
-    if "accuracy" in about:
-        about["accuracy_float"] = about.pop("accuracy")
-    return {**about, "checkpoint_sha256": file_hash(path)}
-
-
-def load_network(model: str, steps: Sequence[str] | None = None) -> Network:
-    """The network of a file or of a shipped model; a checkpoint is quantised to 8 bits. steps: LAYER=T."""
-    from spikeloom.golden.network import FORMAT, Network
-
-    path = model_path(model)
-    if file_format(path) == FORMAT:
-        network = Network.load(path)
-    else:
-        from spikeloom.golden.models import checkpoints
-        from spikeloom.golden.quantization.quantize import quantize
-
-        trained, header = checkpoints.load(path)
-        network = quantize(trained, name=path.stem, provenance=checkpoint_provenance(header, path))
-    return with_steps(network, steps)
-
-
-def with_steps(network: Network, steps: Sequence[str] | None) -> Network:
-    """The network with the time steps of ``LAYER=T``."""
-    wanted = {}
-    for text in steps or ():
-        name, equals, number = text.partition("=")
-        if not equals or not number.strip().isdecimal():
-            raise ValueError(f"--steps must be LAYER=T, as in block.0.attn=2, not {text!r}")
-        wanted[name.strip()] = int(number)
-    return network.with_steps(wanted) if wanted else network
-
-
-def file_format(path: Path) -> str | None:
-    """The format that the metadata of a safetensors file names; ValueError for another kind of file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return (file.metadata() or {}).get("format")
-    except SafetensorError as error:
-        raise ValueError(f"{path} is corrupt or not a safetensors file: {error}") from None
 
 
 def load_samples(
@@ -209,32 +138,3 @@ def _read_file(path: Path) -> Samples:
     if labels is not None and labels.shape != images.shape[:1]:
         raise ValueError(f"{path}: labels must have shape ({len(images)},), not {labels.shape}")
     return Samples(images, labels)
-
-
-def core_for(network: Network, board: str | None = None, **sizes: int | None) -> CoreConfig:
-    """The smallest core that runs the network: of the sizes that are not None, else of those that suit the board.
-
-    CompileError where the board has too little block memory for it.
-    """
-    from spikeloom.gen.resources import check_device
-    from spikeloom.gen.sizing import smallest_core
-    from spikeloom.gen.targets import target
-
-    chosen = {key: value for key, value in sizes.items() if value is not None}
-    if board is None:
-        return smallest_core(network, **chosen)
-    device = target(board)
-    config = smallest_core(network, **{**device.core, **chosen})
-    check_device(config, device)
-    return config
-
-
-def time_steps(network: Network) -> dict[str, Any]:
-    """What every command says about time steps."""
-    steps = {layer.name: layer.steps for layer in network.spiking}
-    return {"t_avg": network.t_avg, "t_max": network.steps, "t_per_layer": steps}
-
-
-def folder_for(network: Network) -> Path:
-    """Where a network's files go unless the user says otherwise."""
-    return Path("build") / "".join(c if c.isalnum() or c in "-_." else "-" for c in network.name)

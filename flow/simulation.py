@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spikeloom.cli.console import Bars
-    from spikeloom.cli.inputs import Samples
+    from spikeloom.flow.images import Samples
+    from spikeloom.flow.progress import Bars
     from spikeloom.gen.compiler import Compiled
     from spikeloom.sim.compare import Difference
     from spikeloom.sim.simulate import CounterDifference
@@ -33,7 +33,7 @@ def simulate(
     Counts are totals over the images, cycles the mean. Differences are in "first_difference" (the first of
     all, as a line), "images_bit_exact" and "counters_match".
     """
-    from spikeloom.cli.inputs import time_steps
+    from spikeloom.flow.models import time_steps
     from spikeloom.golden.analysis.operations import dense_sops
     from spikeloom.golden.network.execute import execute
     from spikeloom.sim.expected_counters import TOTAL

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from spikeloom.cli.inputs import load_samples, trained_on
 from spikeloom.cli.main import run
+from spikeloom.flow.images import load_samples, trained_on
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from spikeloom.cli.build import build_record
-from spikeloom.cli.errors import user_message
+from spikeloom.flow.bitstream import build_record
+from spikeloom.flow.errors import user_message
 
 END_SECONDS = 10
 
