@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from spikeloom.gen.compiler import Compiled
 from spikeloom.golden.analysis.energy import Constants, Energy, update
-from spikeloom.golden.analysis.operations import Operations, dense_taps
+from spikeloom.golden.analysis.operations import Operations
 from spikeloom.golden.network import Layer
 from spikeloom.sim.simulate import SimulationReport
 
@@ -39,7 +39,6 @@ Counters = Mapping[str, float]  # mean of an image, by the counter's name
 def compare(report: SimulationReport, compiled: Compiled, operations: Mapping[str, Operations]) -> list[Comparison]:
     """The counters of a simulation beside the operations of the same images."""
     config, network = compiled.config, compiled.network
-    info = network.tensors()
     counters = _means(report)
 
     def row(
@@ -64,8 +63,8 @@ def compare(report: SimulationReport, compiled: Compiled, operations: Mapping[st
         )
 
     def offered(layer: Layer) -> float:
-        active = min([layer.steps, *(info[source].steps for source in layer.inputs)])
-        return float(active * info[layer.inputs[0]].planes * dense_taps(layer))
+        shape = network.shapes.layers[layer.name]
+        return float(shape.computed_steps * shape.inputs[0].planes * shape.products)
 
     weighted = [layer for layer in network.layers if layer.weight is not None]
     attention = [layer for layer in network.layers if layer.kind == "attention"]

@@ -36,8 +36,8 @@ from typing import Literal
 
 import numpy as np
 
-from spikeloom.golden.analysis.operations import TOTAL, Operations, coverage, operations
-from spikeloom.golden.network import Layer, Network, TensorInfo
+from spikeloom.golden.analysis.operations import TOTAL, Operations, operations
+from spikeloom.golden.network import Layer, LayerShape, Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.widths import widths
 
@@ -139,9 +139,10 @@ def spiking(
     Raises ValueError for another ``reuse``.
     """
     _check(reuse)
-    proven, info = widths(network), network.tensors()
+    proven = widths(network)
     found = {}
     for layer in network.layers:
+        shape = network.shapes.layers[layer.name]
         done = counted[layer.name]
         events, products = done.planes, done.product_planes
         if network.coding == "unary":
@@ -152,12 +153,12 @@ def spiking(
         weight, word = constants.word_bits or layer.weight_bits, constants.word_bits or proven[layer.name].membrane
         reads = 0.0
         if layer.weight is not None:
-            reads = events if reuse == "none" else done.weights * _active(layer, info)
+            reads = events if reuse == "none" else done.weights * shape.computed_steps
         if layer.kind == "attention":
             sums = constants.word_bits or proven[layer.name].accumulator
-            bits = _attention_bits(layer, info, done, events, products, sums, reuse)
+            bits = _attention_bits(layer, shape, done, events, products, sums, reuse)
         else:
-            residual = done.activation_reads - _input_bits(layer, info)
+            residual = done.activation_reads - _input_bits(shape)
             bits = done.checks + residual if reuse == "none" else done.activation_reads
         outside = done.weights * weight * constants.dram_bit if external else 0.0
         words = done.membrane_reads + done.membrane_writes + done.stream_reads + done.stream_writes
@@ -183,11 +184,10 @@ def not_spiking(
     Arguments and result as of `spiking`; time steps of the network have no influence.
     """
     _check(reuse)
-    info = network.tensors()
     real = constants.word_bits or _INTEGER_ACTIVATION
     found = {}
     for layer in network.layers:
-        done = counted[layer.name]
+        done, shape = counted[layer.name], network.shapes.layers[layer.name]
         weight = constants.word_bits or layer.weight_bits
         outputs = layer.channels_out * layer.height_out * layer.width_out
         added = outputs if layer.residual is not None else 0
@@ -203,9 +203,9 @@ def not_spiking(
         elif layer.weight is not None:
             reads = done.macs if reuse == "none" else done.weights
             if reuse == "none":
-                inputs = int(coverage(layer).sum()) * layer.channels_in * real
+                inputs = shape.taps * layer.channels_in * real
             if layer.direct:
-                inputs = inputs // real * info[layer.inputs[0]].planes
+                inputs = inputs // real * shape.inputs[0].planes
         outside = done.weights * weight * constants.dram_bit if external else 0.0
         made = 0 if layer.kind == "readout" else outputs
         found[layer.name] = Energy(
@@ -240,20 +240,14 @@ def _check(reuse: str) -> None:
         raise ValueError(f"reuse must be none or full, not {reuse!r}")
 
 
-def _active(layer: Layer, info: dict[str, TensorInfo]) -> int:
-    """Steps with inputs."""
-    return min([layer.steps, *(info[name].steps for name in layer.inputs)])
-
-
-def _input_bits(layer: Layer, info: dict[str, TensorInfo]) -> int:
+def _input_bits(shape: LayerShape) -> int:
     """Bits of the input tensors at the steps that the layer reads, without the residual."""
-    sources = [info[name] for name in layer.inputs if not info[name].membrane]
-    return _active(layer, info) * sum(x.channels * x.height * x.width * x.planes for x in sources)
+    return shape.computed_steps * sum(x.values * x.planes for x in shape.inputs if not x.membrane)
 
 
 def _attention_bits(
     layer: Layer,
-    info: dict[str, TensorInfo],
+    shape: LayerShape,
     done: Operations,
     events: float,
     products: float,
@@ -262,9 +256,9 @@ def _attention_bits(
 ) -> float:
     """Bits that an attention layer reads, and those of its sums ``K^T V``, ``width`` wide, that it reads and writes."""
     if reuse == "full":
-        sums = _active(layer, info) * layer.channels_in * (layer.channels_out // layer.heads)
+        sums = shape.computed_steps * layer.channels_in * (layer.channels_out // layer.heads)
         return done.activation_reads + 2 * sums * width
-    return done.checks + products * info[layer.inputs[2]].planes + (2 * products + events) * width
+    return done.checks + products * shape.inputs[2].planes + (2 * products + events) * width
 
 
 def _with_total(found: dict[str, Energy]) -> dict[str, Energy]:

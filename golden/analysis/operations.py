@@ -11,8 +11,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from spikeloom.golden.network import Layer, Network, TensorInfo
+from spikeloom.golden.network import Layer, LayerShape, Network
 from spikeloom.golden.network.execute import BATCH, Execution, check_images, execute
+from spikeloom.golden.network.shapes import coverage
 
 TOTAL = "total"
 RECORDED_BYTES = 16  # of a neuron and step while an execution is recorded: spikes, potentials, tensors
@@ -93,20 +94,19 @@ def operations(
     batch = batch_size(network) if batch is None else batch
     if batch < 1:
         raise ValueError(f"batch must be positive, not {batch!r}")
-    info = network.tensors()
     done: dict[str, dict[str, int]] = {layer.name: {} for layer in network.layers}
     for start in range(0, len(images), batch):
         part = images[start : start + batch]
         execution = execute(network, part, record=True, batch=len(part))
         for layer in network.layers:
-            for key, value in _counted(layer, execution).items():
+            for key, value in _counted(layer, network.shapes.layers[layer.name], execution).items():
                 done[layer.name][key] = done[layer.name].get(key, 0) + value
         if progress is not None:
             progress(start + len(part))
     found = {}
     for layer in network.layers:
         counted = {key: value / len(images) for key, value in done[layer.name].items()}
-        fixed = _fixed(network, layer, info)
+        fixed = _fixed(network, layer, network.shapes.layers[layer.name])
         possible = fixed["neurons"] * network.steps * layer.neuron.levels
         activity = counted["spikes"] / possible if possible else 0.0
         found[layer.name] = Operations(activity=activity, **counted, **{k: float(v) for k, v in fixed.items()})
@@ -116,7 +116,7 @@ def operations(
 
 def batch_size(network: Network) -> int:
     """Images whose recorded execution takes about `MEMORY`: at least 1, at most what `execute` likes best."""
-    values = sum(x.channels * x.height * x.width * max(x.steps, 1) for x in network.tensors().values())
+    values = sum(x.values * max(x.steps, 1) for x in network.tensors().values())
     values += sum(x.positions * x.channels_out * x.steps for x in network.layers)
     return max(1, min(BATCH, MEMORY // (RECORDED_BYTES * values)))
 
@@ -130,28 +130,8 @@ def dense_sops(network: Network, layer: Layer) -> int:
         return network.steps * layer.positions * layer.channels_in * (layer.channels_out // layer.heads)
     if layer.kind == "neurons":
         return 0
-    planes = network.tensors()[layer.inputs[0]].planes
-    return (1 if layer.direct else network.steps) * planes * dense_taps(layer)
-
-
-def coverage(layer: Layer) -> np.ndarray:
-    """How many taps of all output positions see each input position, int64 (H, W)."""
-    rows, columns = (
-        _seen(inside, outside, layer)
-        for inside, outside in ((layer.height_in, layer.height_conv), (layer.width_in, layer.width_conv))
-    )
-    return np.outer(rows, columns)
-
-
-def dense_taps(layer: Layer) -> int:
-    """Products of a convolution in one time step, the taps in the padding left out."""
-    return int(coverage(layer).sum()) * _fan_out(layer) * layer.channels_in
-
-
-def _seen(inside: int, outside: int, layer: Layer) -> np.ndarray:
-    """`coverage` of one dimension."""
-    places = np.arange(outside)[:, None] * layer.stride + np.arange(layer.kernel) - layer.padding
-    return np.bincount(places[(places >= 0) & (places < inside)], minlength=inside)
+    shape = network.shapes.layers[layer.name]
+    return (1 if layer.direct else network.steps) * shape.inputs[0].planes * shape.products
 
 
 def _comparisons(layer: Layer) -> int:
@@ -164,33 +144,21 @@ def _comparisons(layer: Layer) -> int:
     return layer.channels_out * (inside - layer.positions)
 
 
-def _fan_out(layer: Layer) -> int:
-    """Output channels that an input channel adds to at each tap."""
-    return 1 if layer.depthwise else layer.channels_out
-
-
-def _active(layer: Layer, info: dict[str, TensorInfo]) -> int:
-    """Steps at which the layer and its inputs are all there; the image counts once."""
-    return min([layer.steps, *(info[name].steps for name in layer.inputs)])
-
-
-def _counted(layer: Layer, execution: Execution) -> dict[str, int]:
+def _counted(layer: Layer, shape: LayerShape, execution: Execution) -> dict[str, int]:
     """What depends on the images, summed over them."""
     found = dict.fromkeys(("unary", "planes", "product_unary", "product_planes"), 0)
     found["spikes"] = int(execution.spike_counts[layer.name].sum()) if layer.spiking else 0
     if layer.kind == "neurons":
         return found
-    sources = [execution.tensors[name] for name in layer.inputs]  # (T, B, C, H, W)
-    steps = min([layer.steps, *(len(x) for x in sources)])
+    sources = [execution.tensors[name][: shape.computed_steps] for name in layer.inputs]  # (T, B, C, H, W)
     if layer.kind == "attention":
-        q, k = (x[:steps] for x in sources[:2])
+        q, k, _ = sources
         row = layer.channels_out // layer.heads
         kept = q * k.any(axis=(3, 4), keepdims=True)
         found["unary"], found["planes"] = row * _values(kept), row * _bits(kept)
         found["product_unary"], found["product_planes"] = row * _values(k), row * _bits(k)
         return found
-    x = sources[0][:steps]
-    seen, out = coverage(layer), _fan_out(layer)
+    x, seen, out = sources[0], coverage(layer), layer.fan_out
     found["unary"] = out * int((x.sum(axis=(0, 1, 2), dtype=np.int64) * seen).sum())
     found["planes"] = out * int((np.bitwise_count(x).sum(axis=(0, 1, 2), dtype=np.int64) * seen).sum())
     return found
@@ -204,14 +172,11 @@ def _bits(x: np.ndarray) -> int:
     return int(np.bitwise_count(x).sum(dtype=np.int64))
 
 
-def _fixed(network: Network, layer: Layer, info: dict[str, TensorInfo]) -> dict[str, int]:
+def _fixed(network: Network, layer: Layer, shape: LayerShape) -> dict[str, int]:
     """What the network alone decides."""
-    sources = [info[name] for name in layer.inputs]
-    active = _active(layer, info)
-    inputs = sum(x.channels * x.height * x.width * x.planes for x in sources if not x.membrane)
-    streamed = sum(x.channels * x.height * x.width for x in sources if x.membrane)
-    made = info[layer.name]
-    outputs = made.channels * made.height * made.width
+    sources, made, active = shape.inputs, shape.output, shape.computed_steps
+    inputs = sum(x.values * x.planes for x in sources if not x.membrane)
+    streamed = sum(x.values for x in sources if x.membrane)
     neurons = layer.positions * layer.channels_out if layer.spiking else 0
     found = {
         "steps": layer.steps,
@@ -227,27 +192,27 @@ def _fixed(network: Network, layer: Layer, info: dict[str, TensorInfo]) -> dict[
         "stream_writes": 0,
         "weights": 0 if layer.weight is None else layer.weight.size,
         "activation_reads": active * inputs,
-        "activation_writes": 0 if made.membrane else made.steps * outputs * made.planes,
+        "activation_writes": 0 if made.membrane else made.steps * made.values * made.planes,
     }
     if layer.kind == "attention":
-        found["checks"] = active * sum(x.channels * x.height * x.width * x.planes for x in sources[:2])
+        found["checks"] = active * sum(x.values * x.planes for x in sources[:2])
         found["dense"] = 2 * layer.positions * layer.channels_in * (layer.channels_out // layer.heads)
         found["macs"] = layer.positions**2 * (layer.channels_in + layer.channels_out)
     elif layer.weight is not None:
-        found["dense"] = found["macs"] = dense_taps(layer)
+        found["dense"] = found["macs"] = shape.products
         found["image_macs"] = found["macs"] if layer.direct and active else 0
-        found["checks"] = active * sources[0].planes * layer.channels_in * int(coverage(layer).sum())
+        found["checks"] = active * sources[0].planes * layer.channels_in * shape.taps
     if layer.kind == "readout":
         found["membrane_reads"] = layer.channels_out * max(layer.steps * layer.positions - 1, 0)
         found["activation_writes"] = 0
     if not layer.fires:
-        found["stream_writes"] = network.steps * outputs
-    if layer.residual is not None:
-        other = info[layer.residual]
-        found["additions"] += other.steps * outputs
-        found["stream_reads" if other.membrane else "activation_reads"] += (
-            other.steps * outputs * (1 if other.membrane else other.planes)
-        )
+        found["stream_writes"] = network.steps * made.values
+    if (other := shape.residual) is not None:
+        found["additions"] += other.steps * other.values
+        if other.membrane:
+            found["stream_reads"] += other.steps * other.values
+        else:
+            found["activation_reads"] += other.steps * other.values * other.planes
     found["membrane_writes"] = found["membrane_reads"]
     return found
 

@@ -82,12 +82,11 @@ def similarity(
             counts[layer.name] += known.sum(0)
         if progress is not None:
             progress(start + len(part))
-    info = network.tensors()
     found = {}
     for layer in layers:
         count = counts[layer.name]
         matrix = np.where(count > 0, sums[layer.name] / np.maximum(count, 1), np.nan)
-        steps = max(info[name].steps for name in layer.inputs)
+        steps = max(x.steps for x in network.shapes.layers[layer.name].inputs)
         found[layer.name] = Similarity(layer=layer.name, inputs=layer.inputs, steps=steps, matrix=matrix, images=count)
     return found
 

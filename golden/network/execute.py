@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spikeloom.golden.network import IMAGE, Layer, Network
 from spikeloom.golden.network.neurons import fire_integers, lif
-from spikeloom.golden.network.widths import accumulator_bounds, membrane_bounds
+from spikeloom.golden.network.widths import accumulator_range, membrane_range
 from spikeloom.golden.threads import torch_threads
 
 BATCH = 90  # images at a time: the working set of the demo's network stays in the cache
@@ -20,20 +20,18 @@ BATCH = 90  # images at a time: the working set of the demo's network stays in t
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Execution:
-    """What a network did with B images.
-
-    sums: int64 (B, classes), the readout's potentials. spike_counts: a layer's spikes of each image, int64
-    (B,), before they are pooled, an integer spike n counted as n. The rest is filled when `execute` records, by
-    layer name: spikes (bool, integer ones uint8) and potentials ``H`` (int64), both (T_l, B, C, H, W) of all neurons,
-    before spikes are pooled and residuals added; tensors: uint8 (T, B, C, H, W) after that, the image among them, and
-    int64 membrane streams.
-    """
+    """What a network did with B images. All but the first two are filled when `execute` records."""
 
     sums: np.ndarray
+    """int64 (B, classes), the readout's potentials."""
     spike_counts: dict[str, np.ndarray]
+    """By layer, int64 (B,): its spikes of each image, before they are pooled; an integer spike n counts n."""
     spikes: dict[str, np.ndarray] = field(default_factory=dict)
+    """By layer, bool, integer ones uint8, (T_l, B, C, H, W): of all neurons, before they are pooled and summed."""
     potentials: dict[str, np.ndarray] = field(default_factory=dict)
+    """By layer, int64 (T_l, B, C, H, W): ``H`` of all neurons."""
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
+    """By tensor, the image among them, uint8 (T, B, C, H, W), membrane streams int64: what the next layers read."""
 
     @property
     def predictions(self) -> np.ndarray:
@@ -69,11 +67,10 @@ class LayerRunner:
     def __init__(self, network: Network, layer: Layer, *, unrolled: bool = False) -> None:
         self.layer = layer
         self.coding = network.coding if unrolled else None
-        info = network.tensors()
-        self.maxima = [info[name].maximum for name in layer.inputs]
-        low, high = accumulator_bounds(network)[layer.name]
+        self.shape = network.shapes.layers[layer.name]
+        low, high = accumulator_range(layer, self.shape)
         self.real = torch.float32 if max(-low, high) < 1 << 24 else torch.float64
-        low, high = membrane_bounds(network)[layer.name]
+        low, high = membrane_range(layer, self.shape)
         self.integer = torch.int32 if max(-low, high) < 1 << 31 else torch.int64
         self.bias = torch.from_numpy(layer.bias).to(self.integer)
         self.threshold = torch.from_numpy(layer.threshold).to(self.integer)
@@ -89,8 +86,7 @@ class LayerRunner:
         if layer.direct:
             once = self._convolve(sources[0])
             return once.expand(layer.steps, *once.shape[1:])
-        steps = min([layer.steps, *(len(x) for x in sources)])
-        sources = [x[:steps] for x in sources]
+        sources = [x[: self.shape.active_steps] for x in sources]
         if layer.kind == "neurons":
             stream = sources[0].to(self.integer)
             return stream.sum((-2, -1), keepdim=True, dtype=self.integer) if layer.whole_map else stream
@@ -107,7 +103,7 @@ class LayerRunner:
         groups = layer.channels_in if layer.depthwise else 1
         y = _sum_of(
             F.conv2d(part, self.weight, stride=layer.stride, padding=layer.padding, groups=groups) * factor
-            for part, factor in self._passes(x, self.maxima[0])
+            for part, factor in self._passes(x, self.shape.inputs[0].maximum)
         )
         if layer.pool_first:
             y = F.max_pool2d(y, 3, 2, 1)
@@ -115,14 +111,15 @@ class LayerRunner:
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         shape = v.shape
+        q_info, k_info, v_info = self.shape.inputs
         q, k, v = (x.to(self.real).flatten(3).unflatten(2, (self.layer.heads, -1)) for x in (q, k, v))
         # (T, B, heads, d, N)
         kv = _sum_of(  # (T, B, heads, d of k, d of v)
             a @ b.transpose(-1, -2) * (factor * other)
-            for a, factor in self._passes(k, self.maxima[1])
-            for b, other in self._passes(v, self.maxima[2])
+            for a, factor in self._passes(k, k_info.maximum)
+            for b, other in self._passes(v, v_info.maximum)
         )
-        mixed = _sum_of(kv.transpose(-1, -2) @ part * factor for part, factor in self._passes(q, self.maxima[0]))
+        mixed = _sum_of(kv.transpose(-1, -2) @ part * factor for part, factor in self._passes(q, q_info.maximum))
         return mixed.to(self.integer).reshape(shape)
 
     def _passes(self, x: Tensor, maximum: int) -> Iterator[tuple[Tensor, int]]:
@@ -230,7 +227,7 @@ def _join(parts: list[dict[str, np.ndarray]], axis: int) -> dict[str, np.ndarray
 
 def _execute_batch(runners: list[LayerRunner], images: np.ndarray, record: bool) -> Execution:
     tensors = {IMAGE: torch.from_numpy(images).to(torch.float32)[None]}  # (1, B, C, H, W)
-    last_use = {name: i for i, runner in enumerate(runners) for name in _reads(runner.layer)}
+    last_use = {name: i for i, runner in enumerate(runners) for name in runner.layer.reads}
     counts, all_spikes, all_potentials = {}, {}, {}
     for i, runner in enumerate(runners[:-1]):
         layer = runner.layer
@@ -258,7 +255,3 @@ def _execute_batch(runners: list[LayerRunner], images: np.ndarray, record: bool)
 def _recorded(x: Tensor) -> np.ndarray:
     """Spikes, sums and pixels are reals while the network runs, membrane streams integers."""
     return x.to(torch.uint8 if x.is_floating_point() else torch.int64).numpy()
-
-
-def _reads(layer: Layer) -> tuple[str, ...]:
-    return layer.inputs if layer.residual is None else (*layer.inputs, layer.residual)

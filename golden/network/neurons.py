@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spikeloom.golden.network.network import Neuron
+from spikeloom.golden.network import Neuron
 
 
 def lif(currents: Tensor, *, bias: Tensor, threshold: Tensor, neuron: Neuron, steps: int) -> tuple[Tensor, Tensor]:

@@ -22,17 +22,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spikeloom.golden.network import IMAGE, Layer, Network, TensorInfo
+from spikeloom.golden.network import Layer, LayerShape, Network
 
 Bounds = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Widths:
-    """Bits of two's complement that hold every accumulator and every membrane value of a layer."""
+    """Bits of two's complement that a layer needs."""
 
     accumulator: int
+    """They hold every partial sum of ``acc``."""
     membrane: int
+    """They hold every number that the neurons handle."""
 
 
 def signed_bits(low: int, high: int) -> int:
@@ -41,46 +43,44 @@ def signed_bits(low: int, high: int) -> int:
 
 
 def accumulator_bounds(network: Network) -> dict[str, Bounds]:
-    """Lowest and highest partial sum of ``acc`` of each layer; (0, 0) where nothing is added.
-
-    Attention: both the partial sums of K^T V and those of Q (K^T V). Readout: one step and position.
-    """
-    tensors = network.tensors()
-    found = {}
-    for layer in network.layers:
-        low, high = _accumulator(layer, tensors)
-        found[layer.name] = int(low.min()), int(high.max())
-    return found
+    """`accumulator_range` of each layer by name."""
+    return {layer.name: accumulator_range(layer, network.shapes.layers[layer.name]) for layer in network.layers}
 
 
 def membrane_bounds(network: Network) -> dict[str, Bounds]:
-    """Lowest and highest number that the neurons of each layer handle, over channels and steps.
+    """`membrane_range` of each layer by name."""
+    return {layer.name: membrane_range(layer, network.shapes.layers[layer.name]) for layer in network.layers}
+
+
+def accumulator_range(layer: Layer, shape: LayerShape) -> Bounds:
+    """Lowest and highest partial sum of ``acc``; (0, 0) where nothing is added.
+
+    Attention: both the partial sums of K^T V and those of Q (K^T V). Readout: one step and position.
+    """
+    low, high = _accumulator(layer, shape)
+    return int(low.min()), int(high.max())
+
+
+def membrane_range(layer: Layer, shape: LayerShape) -> Bounds:
+    """Lowest and highest number that the neurons handle, over channels and steps.
 
     Covers the operands (``acc``, bias and threshold), ``U``, the sums of two of ``U``, ``acc`` and bias,
     ``H``, ``R``, ``R + 1`` of a leak that rounds up. Readout: the sum over its steps and positions, with
     and without bias. Branch: ``acc << shift``, with and without bias, and the stream.
     """
-    tensors = network.tensors()
-    found = {}
-    for layer in network.layers:
-        low, high = _accumulator(layer, tensors)
-        bias = layer.bias.astype(np.int64)
-        if layer.kind == "readout":
-            sums = layer.positions * tensors[layer.inputs[0]].steps
-            low, high = low * sums, high * sums
-            ranges = [(low, high), (bias, bias), (low + bias, high + bias)]
-        elif layer.shift is not None:
-            info = tensors[layer.name]
-            shifted = low << layer.shift, high << layer.shift
-            stream = np.array(info.minimum), np.array(info.maximum)
-            ranges = [shifted, (bias, bias), (shifted[0] + bias, shifted[1] + bias), stream]
-        else:
-            ranges = _membrane_ranges(layer, tensors, low, high, bias) if layer.steps else []
-        found[layer.name] = (
-            min([0, *(int(a.min()) for a, _ in ranges)]),
-            max([0, *(int(b.max()) for _, b in ranges)]),
-        )
-    return found
+    low, high = _accumulator(layer, shape)
+    bias = layer.bias.astype(np.int64)
+    if layer.kind == "readout":
+        sums = layer.positions * shape.producer_steps
+        low, high = low * sums, high * sums
+        ranges = [(low, high), (bias, bias), (low + bias, high + bias)]
+    elif layer.shift is not None:
+        shifted = low << layer.shift, high << layer.shift
+        stream = np.array(shape.output.minimum), np.array(shape.output.maximum)
+        ranges = [shifted, (bias, bias), (shifted[0] + bias, shifted[1] + bias), stream]
+    else:
+        ranges = _membrane_ranges(layer, shape, low, high, bias) if layer.steps else []
+    return min([0, *(int(a.min()) for a, _ in ranges)]), max([0, *(int(b.max()) for _, b in ranges)])
 
 
 def widths(network: Network) -> dict[str, Widths]:
@@ -92,44 +92,36 @@ def widths(network: Network) -> dict[str, Widths]:
     }
 
 
-def _active_steps(layer: Layer, tensors: dict[str, TensorInfo]) -> int:
-    """Steps at which the layer accumulates; the image is there at every step."""
-    if layer.inputs[0] == IMAGE:
-        return layer.steps
-    return min(layer.steps, *(tensors[name].steps for name in layer.inputs))
-
-
-def _accumulator(layer: Layer, tensors: dict[str, TensorInfo]) -> tuple[np.ndarray, np.ndarray]:
+def _accumulator(layer: Layer, shape: LayerShape) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest partial sum of each channel, int64 (O,)."""
     zeros = np.zeros(layer.channels_out, np.int64)
-    if not _active_steps(layer, tensors):
+    if not shape.active_steps:
         return zeros, zeros
+    info = shape.inputs[0]
     if layer.kind == "neurons":
-        info = tensors[layer.inputs[0]]
         count = layer.height_in * layer.width_in if layer.whole_map else 1
         return zeros + min(info.minimum, 0) * count, zeros + max(info.maximum, 0) * count
     if layer.weight is None:
         largest = layer.height_in * layer.width_in * (layer.channels_in // layer.heads)
-        for name in layer.inputs:
-            largest *= tensors[name].maximum
+        for source in shape.inputs:
+            largest *= source.maximum
         return zeros, zeros + largest
-    maximum = tensors[layer.inputs[0]].maximum
     rows = layer.weight.reshape(layer.channels_out, -1).astype(np.int64)
-    return np.minimum(rows, 0).sum(1) * maximum, np.maximum(rows, 0).sum(1) * maximum
+    return np.minimum(rows, 0).sum(1) * info.maximum, np.maximum(rows, 0).sum(1) * info.maximum
 
 
 def _membrane_ranges(
-    layer: Layer, tensors: dict[str, TensorInfo], low: np.ndarray, high: np.ndarray, bias: np.ndarray
+    layer: Layer, shape: LayerShape, low: np.ndarray, high: np.ndarray, bias: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What the neurons of each channel handle, step after step."""
     threshold = layer.threshold.astype(np.int64)
     zeros = np.zeros_like(bias)
     if layer.neuron.levels > 1:
         return [(low, high), (bias, bias), (threshold, threshold), (low + bias, high + bias)]
     ranges = [(low, high), (bias, bias), (threshold, threshold), (low + bias, high + bias)]
-    active = _active_steps(layer, tensors)
     u_low, u_high = zeros, zeros
     for t in range(layer.steps):
-        a_low, a_high = (low, high) if t < active else (zeros, zeros)
+        a_low, a_high = (low, high) if t < shape.active_steps else (zeros, zeros)
         ranges += [(u_low + a_low, u_high + a_high), (u_low + bias, u_high + bias)]
         h_low, h_high = u_low + a_low + bias, u_high + a_high + bias
         r_low, r_high = _reset(layer, threshold, h_low, h_high)

@@ -82,7 +82,7 @@ def test_a_save_that_fails_leaves_the_old_file(network, tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("spikeloom.golden.network.save_file", fail)
+    monkeypatch.setattr("spikeloom.golden.network.file.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         network.save(tmp_path / "x")
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
