@@ -38,6 +38,10 @@ class Placement:
     def size(self) -> int:
         return self.steps * self.step
 
+    def fields(self) -> dict[str, int]:
+        """Fields of `layouts.TENSOR`."""
+        return {"base": self.base, "step": self.step, "plane": self.plane, "row": self.row}
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryMap:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from amaranth.lib import enum
+from amaranth.lib import data, enum
 
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.memory_map import MemoryMap, Placement
@@ -62,13 +62,26 @@ def make_program(network: Network, config: CoreConfig, memory: MemoryMap) -> Pro
 
 def pack_descriptor(fields: dict[str, Any]) -> list[int]:
     """A descriptor's 32-bit words, the low one first. CompileError for a value that its field cannot hold."""
-    for name, value in fields.items():
-        width = DESCRIPTOR[name].width
-        number = value.value if isinstance(value, enum.Enum) else int(value)
-        if not 0 <= number < 1 << width:
-            raise CompileError(f"descriptor field {name} holds 0..{(1 << width) - 1}, not {number}")
+    _check_ranges(DESCRIPTOR, fields, "")
     bits = DESCRIPTOR.const(fields).as_bits()
     return [bits >> WORD_BITS * i & (1 << WORD_BITS) - 1 for i in range(DESCRIPTOR_WORDS)]
+
+
+def _check_ranges(layout: data.Layout, fields: dict[str, Any], prefix: str) -> None:
+    for name, value in fields.items():
+        shape, width = layout[name].shape, layout[name].width
+        if isinstance(value, dict):
+            _check_ranges(shape, value, f"{prefix}{name}.")
+            continue
+        number = value.value if isinstance(value, enum.Enum) else int(value)
+        if not 0 <= number < 1 << width:
+            raise CompileError(f"descriptor field {prefix}{name} holds 0..{(1 << width) - 1}, not {number}")
+
+
+def _tensor(name: str, place: Placement, **changed: int) -> dict[str, int]:
+    """The fields that the descriptor has of its tensor `name`; `changed` ones instead of the placement's."""
+    fields = place.fields() | changed
+    return {key: fields[key] for key, _ in DESCRIPTOR[name].shape}
 
 
 def _image(network: Network, memory: MemoryMap) -> dict[str, Any]:
@@ -77,8 +90,7 @@ def _image(network: Network, memory: MemoryMap) -> dict[str, Any]:
         "kind": Kind.IMAGE,
         "positions": network.height * network.width,
         "tile_tail": network.channels,
-        "out_base": place.base,
-        "out_plane": place.plane,
+        "output": _tensor("output", place),
     }
 
 
@@ -101,9 +113,6 @@ def _descriptor(
         "steps": layer.steps,
         "steps_in": producer_steps(network, layer),
         "steps_run": stored_steps(network, layer, memory),
-        "kernel": layer.kernel,
-        "stride": layer.stride,
-        "padding": layer.padding,
         "width": layer.width_conv,
         "height": layer.height_conv,
         "positions": layer.positions,
@@ -112,9 +121,11 @@ def _descriptor(
         "weight_base": weight_base,
         "tile_rows": 0 if layer.weight is None else layer.kernel**2 * layer.channels_in,
         "parameter_base": parameter_base,
-        "hard": readout or layer.neuron.hard,
-        "strict": not readout and layer.neuron.strict,
-        "leak": not readout and layer.neuron.leak,
+        "neuron": {
+            "hard": readout or layer.neuron.hard,
+            "strict": not readout and layer.neuron.strict,
+            "leak": not readout and layer.neuron.leak,
+        },
         **_input_fields(network, layer, config, memory),
         **({} if readout else _output_fields(network, layer, memory)),
         **(_BIAS_ALONE if readout and not layer.steps else {}),
@@ -155,48 +166,46 @@ def _input_fields(network: Network, layer: Layer, config: CoreConfig, memory: Me
         words = max(1, per_head // config.lanes)
         tail = min(config.lanes, layer.channels_in)
         fields = {
-            "k_base": memory.placements[layer.inputs[1]].base,
-            "v_base": memory.placements[layer.inputs[2]].base,
+            "key": _tensor("key", memory.placements[layer.inputs[1]]),
+            "value": _tensor("value", memory.placements[layer.inputs[2]]),
             "head_shift": (min(per_head, config.lanes) - 1).bit_length(),
         }
     corner = layer.padding * (place.row + place.words)
     base = place.base + (info.planes - 1) * place.plane - corner
+    base %= 1 << DESCRIPTOR["input"].shape["base"].width
     return fields | {
-        "in_base": base % (1 << DESCRIPTOR["in_base"].width),
-        "in_step": 0 if layer.direct else place.step,
-        "in_plane": place.plane,
-        "in_row": place.row,
-        "in_position": place.words,
-        "in_row_stride": layer.stride * place.row,
-        "in_position_stride": layer.stride * place.words,
-        "in_words": words,
-        "in_planes": info.planes,
-        "in_tail": tail,
-        "in_width": layer.width_in,
-        "in_height": layer.height_in,
+        "input": _tensor("input", place, base=base, step=0 if layer.direct else place.step),
+        "field": {
+            "position": place.words,
+            "row_stride": layer.stride * place.row,
+            "position_stride": layer.stride * place.words,
+            "words": words,
+            "planes": info.planes,
+            "tail": tail,
+            "width": layer.width_in,
+            "height": layer.height_in,
+            "kernel": layer.kernel,
+            "stride": layer.stride,
+            "padding": layer.padding,
+        },
     }
 
 
 def _output_fields(network: Network, layer: Layer, memory: MemoryMap) -> dict[str, Any]:
     place: Placement = memory.placements[layer.name]
     tensors = network.tensors()
-    fields = {
+    fields: dict[str, Any] = {
         "write": Write.POOL if layer.pool else Write.STORE,
-        "out_base": place.base,
-        "out_step": place.step,
-        "out_plane": place.plane,
-        "out_row": place.row,
-        "out_width": layer.width_out,
-        "out_height": layer.height_out,
-        "out_planes": tensors[layer.name].planes,
+        "output": _tensor("output", place),
+        "output_width": layer.width_out,
+        "output_height": layer.height_out,
+        "output_planes": tensors[layer.name].planes,
     }
     if layer.residual is not None:
         other, info = memory.placements[layer.residual], tensors[layer.residual]
         fields |= {
             "write": Write.ADD,
-            "residual_base": other.base,
-            "residual_step": other.step,
-            "residual_plane": other.plane,
+            "residual": _tensor("residual", other),
             "residual_steps": info.steps,
             "residual_planes": info.planes,
         }

@@ -44,9 +44,9 @@ class AcArray(wiring.Component):
         taken, hands_over, clears = Signal(), Signal(), Signal()
         m.d.comb += [
             self.sums.valid.eq(full),
-            taken.eq(held & ~(row.last & full)),
-            hands_over.eq(taken & row.last),
-            clears.eq(hands_over & ~row.keep),
+            taken.eq(held & ~(row.marker.last & full)),
+            hands_over.eq(taken & row.marker.last),
+            clears.eq(hands_over & ~row.marker.keep),
             self.rows.ready.eq(~held | taken),
         ]
         with m.If(self.rows.ready):
@@ -63,7 +63,7 @@ class AcArray(wiring.Component):
                 total = Signal.like(acc, name=f"total_{column}_{lane}")
                 gate = row.gates[column].replicate(config.element_width).as_signed()
                 m.d.comb += [
-                    addend.eq(Mux(row.double, acc, row.elements[lane] & gate)),
+                    addend.eq(Mux(row.marker.double, acc, row.elements[lane] & gate)),
                     total.eq(acc + addend),
                 ]
                 # reset and enable as the flip-flop has them: no multiplexer in front of it

@@ -83,8 +83,8 @@ class ActivationWriter(wiring.Component):
         self.edge_y, self.edge_x = Signal(), Signal()  # the low window begins here
         self.silent = Signal()
         m.d.sync += [
-            self.more_y.eq(to.y[0] & ((to.y >> 1) + 1 < layer.out_height)),
-            self.more_x.eq(to.x[0] & ((to.x >> 1) + 1 < layer.out_width)),
+            self.more_y.eq(to.y[0] & ((to.y >> 1) + 1 < layer.output_height)),
+            self.more_x.eq(to.x[0] & ((to.x >> 1) + 1 < layer.output_width)),
             self.edge_y.eq(to.y == 0),
             self.edge_x.eq(to.x == 0),
             self.silent.eq(self.words.payload.spikes == 0),
@@ -98,7 +98,7 @@ class ActivationWriter(wiring.Component):
         address = Signal(self.config.address_width)
         first = Signal()
         m.d.comb += [
-            address.eq(self.out + Mux(high_x, layer.tiles, 0) + Mux(high_y, layer.out_row, 0)),
+            address.eq(self.out + Mux(high_x, layer.tiles, 0) + Mux(high_y, layer.output.row, 0)),
             first.eq((high_y | self.edge_y) & (high_x | self.edge_x)),
             self.write_address.eq(address),
             self.read_address.eq(address),
@@ -124,7 +124,7 @@ class ActivationWriter(wiring.Component):
     def _add(self, m):
         """One plane after another, the least significant first."""
         layer, word, to = self.layer, self.words.payload, self.words.payload.to
-        plane = Signal.like(layer.out_planes)
+        plane = Signal.like(layer.output_planes)
         carried = Signal(self.config.lanes)
         fetched = Signal()
         carry, old = Signal(self.config.lanes), Signal(self.config.lanes)
@@ -144,10 +144,10 @@ class ActivationWriter(wiring.Component):
                 fetched.eq(0),
                 carried.eq(old & carry),
                 plane.eq(plane + 1),
-                self.residual.eq(self.residual + layer.residual_plane),
-                self.out.eq(self.out + layer.out_plane),
+                self.residual.eq(self.residual + layer.residual.plane),
+                self.out.eq(self.out + layer.output.plane),
             ]
-            with m.If(plane == layer.out_planes - 1):
+            with m.If(plane == layer.output_planes - 1):
                 m.d.comb += self.words.ready.eq(1)
                 m.d.sync += plane.eq(0)
                 m.next = "NEXT"

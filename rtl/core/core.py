@@ -229,7 +229,7 @@ class Core(wiring.Component):
         layer, increments, row = self.sequencer.layer, self.counters.increments, self.array.rows.payload
         taken = array.rows.valid & array.rows.ready
         applied = taken & row.gates.any()
-        lanes = Mux(row.tail, layer.tile_tail, config.lanes)
+        lanes = Mux(row.marker.tail, layer.tile_tail, config.lanes)
         spiking = sum(Mux(gate, lanes, 0) for gate in row.gates)
         silent = sum(Mux(gate, 0, lanes) for gate in row.gates)
         running = self.sequencer.busy & ~self.sequencer.load_image

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .config import CoreConfig
-from .layouts import DESCRIPTOR, Scan, coordinate, event, work_item
+from .layouts import DESCRIPTOR, MARKER, Scan, coordinate, event, work_item
 
 FIFO_DEPTH = 8
 IN_FLIGHT = 2  # slots whose words are on their way to the queue
@@ -19,12 +19,9 @@ def _spike_group(config: CoreConfig) -> data.StructLayout:
             "spikes": data.ArrayLayout(config.lanes, config.columns),
             "values": config.lanes,
             "row": config.row_width,
-            "tail": 1,
             "kv": 1,
             "clear": 1,
-            "double": 1,
-            "last": 1,
-            "keep": 1,
+            "marker": MARKER,
         }
     )
 
@@ -62,9 +59,9 @@ class _WordFetcher(wiring.Component):
         started = Signal()
         value_slot = Signal()  # KV: the word of V comes first
         double_slot = Signal()  # between planes
-        plane = Signal.like(layer.in_planes)
-        tap_y, tap_x = Signal.like(layer.kernel), Signal.like(layer.kernel)
-        word = Signal.like(layer.in_words)
+        plane = Signal.like(layer.field.planes)
+        tap_y, tap_x = Signal.like(layer.field.kernel), Signal.like(layer.field.kernel)
+        word = Signal.like(layer.field.words)
         column = Signal(range(columns + 1))
         plane_pointer, row_pointer, tap_pointer, pointer = (
             Signal(config.address_width, name=name)
@@ -75,8 +72,8 @@ class _WordFetcher(wiring.Component):
         tap_row, row = Signal(config.row_width), Signal(config.row_width)
 
         is_field, is_kv = item.scan == Scan.FIELD, item.scan == Scan.KV
-        y_inside = (y >= 0) & (y < layer.in_height)
-        x_inside = (column_x >= 0) & (column_x < layer.in_width)
+        y_inside = (y >= 0) & (y < layer.field.height)
+        x_inside = (column_x >= 0) & (column_x < layer.field.width)
         inside = Signal()
         dead = Signal()  # no column of the tap can be inside
         m.d.comb += [
@@ -85,12 +82,12 @@ class _WordFetcher(wiring.Component):
         ]
 
         # Of the layer, constant for long before an item comes: no arithmetic in front of the loops.
-        self.last_word, self.last_tap = Signal.like(layer.in_words), Signal.like(layer.kernel)
+        self.last_word, self.last_tap = Signal.like(layer.field.words), Signal.like(layer.field.kernel)
         self.channels = Signal(config.row_width)
         m.d.sync += [
-            self.last_word.eq(layer.in_words - 1),
-            self.last_tap.eq(layer.kernel - 1),
-            self.channels.eq(((layer.in_words - 1) << ceil_log2(config.lanes)) + layer.in_tail),
+            self.last_word.eq(layer.field.words - 1),
+            self.last_tap.eq(layer.field.kernel - 1),
+            self.channels.eq(((layer.field.words - 1) << ceil_log2(config.lanes)) + layer.field.tail),
         ]
 
         # Which loops end with this slot.
@@ -129,7 +126,7 @@ class _WordFetcher(wiring.Component):
                 item.eq(new),
                 started.eq(1),
                 value_slot.eq(new.scan == Scan.KV),
-                plane.eq(layer.in_planes - 1),
+                plane.eq(layer.field.planes - 1),
                 *(p.eq(new.pointer) for p in (plane_pointer, row_pointer, tap_pointer, pointer, column_pointer)),
                 y.eq(new.y),
                 *(signal.eq(new.x) for signal in (x, column_x)),
@@ -168,8 +165,8 @@ class _WordFetcher(wiring.Component):
         with m.If(~column_end):
             m.d.sync += [
                 column.eq(column + 1),
-                column_pointer.eq(column_pointer + layer.in_position_stride),
-                column_x.eq(column_x + layer.stride),
+                column_pointer.eq(column_pointer + layer.field.position_stride),
+                column_x.eq(column_x + layer.field.stride),
             ]
         with m.Else():
             m.d.sync += [column.eq(0), column_x.eq(x)]
@@ -180,16 +177,16 @@ class _WordFetcher(wiring.Component):
             m.d.sync += [word.eq(0), tap_row.eq(tap_row + self.channels), row.eq(tap_row + self.channels)]
         with m.If(word_end & ~tap_end):
             m.d.sync += [tap_x.eq(tap_x + 1), x.eq(x + 1), column_x.eq(x + 1)]
-            point(tap_pointer + layer.in_position, tap_pointer)
+            point(tap_pointer + layer.field.position, tap_pointer)
         with m.If(tap_end):
             m.d.sync += [tap_x.eq(0), x.eq(item.x), column_x.eq(item.x)]
         with m.If(tap_end & ~field_end):
             m.d.sync += [tap_y.eq(tap_y + 1), y.eq(y + 1)]
-            point(row_pointer + layer.in_row, tap_pointer, row_pointer)
+            point(row_pointer + layer.input.row, tap_pointer, row_pointer)
         with m.If(field_end):
             m.d.sync += [tap_y.eq(0), y.eq(item.y), plane.eq(plane - 1), double_slot.eq(1)]
             m.d.sync += [tap_row.eq(item.row), row.eq(item.row)]
-            point(plane_pointer - layer.in_plane, tap_pointer, row_pointer, plane_pointer)
+            point(plane_pointer - layer.input.plane, tap_pointer, row_pointer, plane_pointer)
 
     def _gather(self, m, go, channel_slot, value_slot, double_slot, column, column_end, row, reads, item_end, word):
         """A cycle after a slot its word comes, another later it is here: join the columns, keep what matters."""
@@ -211,12 +208,12 @@ class _WordFetcher(wiring.Component):
             now.complete.eq(~channel_slot | column_end),
             now.column.eq(column),
             now.group.row.eq(row),
-            now.group.tail.eq(item.tail),
             now.group.kv.eq(item.scan == Scan.KV),
             now.group.clear.eq(value_slot & item.clear),
-            now.group.double.eq(double_slot),
-            now.group.last.eq(item_end & (item.scan != Scan.KV)),
-            now.group.keep.eq(item.keep),
+            now.group.marker.tail.eq(item.tail),
+            now.group.marker.double.eq(double_slot),
+            now.group.marker.last.eq(item_end & (item.scan != Scan.KV)),
+            now.group.marker.keep.eq(item.keep),
         ]
         here = Signal(config.lanes)
         m.d.sync += [
@@ -240,13 +237,14 @@ class _WordFetcher(wiring.Component):
         dirty = Signal()  # the item has sent spikes
         spikes = group.spikes.as_value().any()
         with m.If(valid & there.complete):
-            m.d.sync += dirty.eq(~there.group.last & (dirty | spikes))
-        keys = ("row", "tail", "kv", "clear", "double", "last", "keep")
+            m.d.sync += dirty.eq(~there.group.marker.last & (dirty | spikes))
+        keys = ("row", "kv", "clear", "marker")
+        marker = there.group.marker
         m.d.comb += [
             group.values.eq(values),
             *(group[key].eq(there.group[key]) for key in keys),
             self.groups.valid.eq(
-                valid & there.complete & (spikes | there.group.last | there.group.clear | (there.group.double & dirty))
+                valid & there.complete & (spikes | marker.last | there.group.clear | (marker.double & dirty))
             ),
         ]
 
@@ -255,7 +253,7 @@ class _WordFetcher(wiring.Component):
         any_inside = Signal()
         with m.If(slot):
             m.d.sync += any_inside.eq(~column_end & (any_inside | reads))
-        channels = Mux(word == self.last_word, self.layer.in_tail, self.config.lanes)
+        channels = Mux(word == self.last_word, self.layer.field.tail, self.config.lanes)
         counts = slot & (self.item.scan == Scan.FIELD) & column_end & (any_inside | reads)
         m.d.comb += self.rows_offered.eq(Mux(counts, channels, 0))
 
@@ -309,13 +307,11 @@ class _BitEmitter(wiring.Component):
                 chosen.row.eq(held.row),
                 *(chosen.gates[c].eq((held.spikes[c] & lowest).any()) for c in range(config.columns)),
                 chosen.values.eq(held.values),
-                chosen.tail.eq(held.tail),
                 chosen.add.eq(left.any() & ~held.kv),
                 chosen.kv.eq(left.any() & held.kv),
-                chosen.double.eq(held.double),
                 chosen.clear.eq(held.clear),
-                chosen.last.eq(held.last & ~rest.any()),
-                chosen.keep.eq(held.keep),
+                chosen.marker.eq(held.marker),
+                chosen.marker.last.eq(held.marker.last & ~rest.any()),
             ]
         bits = ceil_log2(config.lanes)
         number = Cat(Cat(selected[i] for i in range(config.lanes) if i >> b & 1).any() for b in range(bits))

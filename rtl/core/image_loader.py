@@ -21,7 +21,7 @@ class ImageLoader(wiring.Component):
 
     Members
     -------
-    layer : In(layouts.DESCRIPTOR), an IMAGE: `positions`, `tile_tail` channels, `out_base`, `out_plane`
+    layer : In(layouts.DESCRIPTOR), an IMAGE: `positions`, `tile_tail` channels, `output`
     active : In(1), held until `done`
     pixels : In(stream of unsigned(8))
     write_enable, write_address, write_data : Out
@@ -54,7 +54,7 @@ class ImageLoader(wiring.Component):
         m.d.comb += [
             self.pixels.ready.eq(self.active & ~full),
             self.write_enable.eq(self.active & full),
-            self.write_address.eq(layer.out_base + plane_offset + position),
+            self.write_address.eq(layer.output.base + plane_offset + position),
             self.write_data.eq(Cat(value.bit_select(plane, 1) for value in pixel)),
         ]
         with m.If(self.pixels.ready & self.pixels.valid):
@@ -63,7 +63,7 @@ class ImageLoader(wiring.Component):
                 with m.If(channel == c):
                     m.d.sync += pixel[c].eq(self.pixels.payload)
         with m.If(self.write_enable):
-            m.d.sync += [plane.eq(plane + 1), plane_offset.eq(plane_offset + layer.out_plane)]
+            m.d.sync += [plane.eq(plane + 1), plane_offset.eq(plane_offset + layer.output.plane)]
             with m.If(plane == PIXEL_BITS - 1):
                 m.d.sync += [channel.eq(0), plane_offset.eq(0), position.eq(position + 1)]
                 # the next image may have fewer channels

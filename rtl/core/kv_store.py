@@ -99,15 +99,12 @@ class KvStore(wiring.Component):
             m.d.comb += write.data[lane].eq(old + update_values[lane])
             m.d.comb += self.rows.payload.elements[lane].eq(read.data[lane])
 
-        passes = ~incoming.kv & (incoming.double | incoming.last | (incoming.add & known))
+        passes = ~incoming.kv & (incoming.marker.double | incoming.marker.last | (incoming.add & known))
         with m.If(taken):
             m.d.sync += [
                 self.rows.valid.eq(passes),
                 self.rows.payload.gates.eq(Mux(incoming.add & known, incoming.gates, 0)),
-                self.rows.payload.tail.eq(incoming.tail),
-                self.rows.payload.double.eq(incoming.double),
-                self.rows.payload.last.eq(incoming.last),
-                self.rows.payload.keep.eq(incoming.keep),
+                self.rows.payload.marker.eq(incoming.marker),
             ]
         with m.Elif(self.rows.ready):
             m.d.sync += self.rows.valid.eq(0)

@@ -7,7 +7,6 @@ from amaranth.utils import ceil_log2
 from .config import CoreConfig
 
 WORD_BITS = 32
-DESCRIPTOR_WORDS = 16
 
 
 class Kind(enum.Enum, shape=unsigned(3)):  # type: ignore[call-arg]
@@ -36,8 +35,44 @@ class Scan(enum.Enum, shape=unsigned(2)):  # type: ignore[call-arg]
     KV = 2  # one token of K and V
 
 
-_ADDRESS = 18
+_ADDRESS = 18  # of a spike word or weight row: all block memory of the largest ECP5 in words of 16 bits
 _SIZE = 10
+
+
+def tensor(*strides: str) -> data.StructLayout:
+    """A tensor in the activation memory: the address of its first word and the strides that its reader needs.
+
+    ``step``, ``plane``, ``row``: words from one time step, plane or row of positions to the next.
+    """
+    return data.StructLayout({name: _ADDRESS for name in ("base", *strides)})
+
+
+TENSOR = tensor("step", "plane", "row")
+
+FIELD = data.StructLayout(
+    {
+        "position": _SIZE,  # words from one position to the next
+        "row_stride": _ADDRESS,  # stride * rows of the input
+        "position_stride": _SIZE,  # stride * position
+        "words": 8,  # spike words a tap; attention: of a head
+        "planes": 4,
+        "tail": 8,  # channels in the last word of a tap
+        "width": _SIZE,  # of the input
+        "height": _SIZE,
+        "kernel": 4,
+        "stride": 3,
+        "padding": 3,
+    }
+)
+"""A receptive field: what the scanner reads for one output position."""
+
+NEURON = data.StructLayout({"hard": 1, "strict": 1, "leak": 1})
+"""As `golden.network.Neuron`."""
+
+DESCRIPTOR_FORMAT = 2
+"""Version of `DESCRIPTOR`. A Program is made for one; 2: nested, 17 words, strides of their own for K and V."""
+
+DESCRIPTOR_WORDS = 17
 
 DESCRIPTOR = data.StructLayout(
     {
@@ -48,22 +83,12 @@ DESCRIPTOR = data.StructLayout(
         "steps": 5,  # T_l
         "steps_in": 5,  # of the producer; attention: the least of q, k, v
         "steps_run": 5,  # stored steps: T_l, or more where a residual is copied
-        # input tensor
-        "in_base": _ADDRESS,  # of the first tap of output position 0 (padding may make it negative), top plane
-        "in_step": _ADDRESS,
-        "in_plane": _ADDRESS,
-        "in_row": _ADDRESS,
-        "in_position": _SIZE,
-        "in_row_stride": _ADDRESS,  # stride * in_row
-        "in_position_stride": _SIZE,  # stride * in_position
-        "in_words": 8,  # spike words a tap; attention: of a head
-        "in_planes": 4,
-        "in_tail": 8,  # channels in the last word of a tap
-        "in_width": _SIZE,
-        "in_height": _SIZE,
-        "kernel": 4,
-        "stride": 3,
-        "padding": 3,
+        # what is read: attention has Q for its input
+        "input": TENSOR,  # base: first tap of output position 0 (padding may make it negative), top plane
+        "key": tensor("step"),
+        "value": tensor("step"),
+        "head_shift": 4,  # log2 of the channels of a head, at most log2 of the lanes
+        "field": FIELD,
         # neurons
         "width": _SIZE,
         "height": _SIZE,
@@ -73,30 +98,29 @@ DESCRIPTOR = data.StructLayout(
         "weight_base": _ADDRESS,
         "tile_rows": _ADDRESS,
         "parameter_base": 16,
-        "hard": 1,
-        "strict": 1,
-        "leak": 1,
-        # output tensor
+        "neuron": NEURON,
+        # what is written
         "write": Write,
-        "out_base": _ADDRESS,  # of its least significant plane
-        "out_step": _ADDRESS,
-        "out_plane": _ADDRESS,
-        "out_row": _ADDRESS,
-        "out_width": _SIZE,
-        "out_height": _SIZE,
-        "out_planes": 4,
-        "residual_base": _ADDRESS,  # of its least significant plane
-        "residual_step": _ADDRESS,
-        "residual_plane": _ADDRESS,
+        "output": TENSOR,  # base: of the least significant plane
+        "output_width": _SIZE,
+        "output_height": _SIZE,
+        "output_planes": 4,
+        "residual": tensor("step", "plane"),  # base: of the least significant plane
         "residual_steps": 5,
         "residual_planes": 4,
-        # attention: K and V have the strides of Q
-        "k_base": _ADDRESS,
-        "v_base": _ADDRESS,
-        "head_shift": 4,  # log2 of the channels of a head, at most log2 of the lanes
     }
 )
 assert DESCRIPTOR.size <= DESCRIPTOR_WORDS * WORD_BITS, DESCRIPTOR.size
+
+MARKER = data.StructLayout(
+    {
+        "tail": 1,  # the last tile: `tile_tail` valid lanes
+        "double": 1,  # the sums so far, between two planes
+        "last": 1,  # hand the sums over
+        "keep": 1,  # with `last`: keep them for the next item too
+    }
+)
+"""What an event tells the array besides its row."""
 
 
 def coordinate() -> Shape:
@@ -125,20 +149,17 @@ def work_item(config: CoreConfig) -> data.StructLayout:
 def event(config: CoreConfig) -> data.StructLayout:
     """Scanner to the row memories and on to the array.
 
-    Of `add`, `double`, `kv` at most one is set; `last` hands the sums over after the event.
+    Of `add`, `marker.double`, `kv` at most one is set.
     """
     return data.StructLayout(
         {
             "row": config.row_width,
-            "tail": 1,
             "gates": config.columns,  # the columns that spike
             "values": config.lanes,  # kv: the word of V
-            "add": 1,
-            "double": 1,
-            "kv": 1,
-            "clear": 1,
-            "last": 1,
-            "keep": 1,
+            "add": 1,  # the row, to the sums of the columns
+            "kv": 1,  # the word of V, to a row of K^T V
+            "clear": 1,  # the rows of K^T V, before anything else
+            "marker": MARKER,
         }
     )
 
@@ -149,10 +170,7 @@ def row_event(config: CoreConfig) -> data.StructLayout:
         {
             "elements": data.ArrayLayout(signed(config.element_width), config.lanes),
             "gates": config.columns,
-            "tail": 1,
-            "double": 1,
-            "last": 1,
-            "keep": 1,
+            "marker": MARKER,
         }
     )
 

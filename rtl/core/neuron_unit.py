@@ -193,10 +193,10 @@ class NeuronUnit(wiring.Component):
             spike = Signal(name=f"spike_{i}")
             m.d.comb += [
                 excess.eq(potential - integrated["thresholds"].word_select(i, width).as_signed()),
-                spike.eq((excess >= 0) & ~(layer.strict & (excess == 0)) & ~silent),
+                spike.eq((excess >= 0) & ~(layer.neuron.strict & (excess == 0)) & ~silent),
             ]
             spikes.append(spike)
-            reset.append(Mux(spike, Mux(layer.hard, 0, excess[:width]), potential.as_unsigned())[:width])
+            reset.append(Mux(spike, Mux(layer.neuron.hard, 0, excess[:width]), potential.as_unsigned())[:width])
         carried = {key: integrated[key] for key in integrated if key not in ("potentials", "thresholds")}
         carried |= {"spikes": Cat(spikes), "reset": Cat(reset)}
         return self._stage(m, advance, carried, "fired")
@@ -217,9 +217,9 @@ class NeuronUnit(wiring.Component):
         ]
         for i in range(config.neuron_lanes):
             reset = fired["reset"].word_select(i, width).as_signed()
-            leaked = (reset + layer.strict) >> 1
+            leaked = (reset + layer.neuron.strict) >> 1
             m.d.comb += [
-                self.membrane_write_data[i].eq(Mux(layer.leak, leaked, reset)),
+                self.membrane_write_data[i].eq(Mux(layer.neuron.leak, leaked, reset)),
                 self.result_data[i].eq(reset),
             ]
         gathered, joined = Signal(config.lanes), Signal(config.lanes)

@@ -126,11 +126,11 @@ class Sequencer(wiring.Component):
         self.token = Signal.like(layer.positions)
         self.position, self.row_position = Signal(16), Signal(16)
         self.in_x, self.in_y = Signal(coordinate()), Signal(coordinate())
-        for name in ("in_step", "in_row", "in_offset", "kv_offset", "head_offset"):
+        for name in ("in_step", "in_row", "in_offset", "head_offset", "key_step", "key", "value_step", "value"):
             setattr(self, name, Signal(address, name=name))
         for name in ("out_step", "residual_step", "row_offset", "offset"):
             setattr(self, name, Signal(address, name=name))
-        self.head_word = Signal.like(layer.in_words)
+        self.head_word = Signal.like(layer.field.words)
         self.weight_row = Signal(config.row_width)
         self.parameter = Signal(config.parameter_width)
 
@@ -152,23 +152,26 @@ class Sequencer(wiring.Component):
         m.d.sync += [self.tile.eq(0), self.weight_row.eq(layer.weight_base)]
         m.d.sync += [self.parameter.eq(layer.parameter_base), self.head_offset.eq(0), self.head_word.eq(0)]
         self._start_steps(m)
-        self._start_positions(m, tile=0, in_step=0)
+        self._start_positions(m, tile=0, in_step=0, key=layer.key.base, value=layer.value.base)
 
     def _start_steps(self, m):
         layer = self.layer
         m.d.sync += [
             self.step.eq(0),
             self.in_step.eq(0),
-            self.out_step.eq(layer.out_base),
-            self.residual_step.eq(layer.residual_base),
+            self.key_step.eq(layer.key.base),
+            self.value_step.eq(layer.value.base),
+            self.out_step.eq(layer.output.base),
+            self.residual_step.eq(layer.residual.base),
         ]
 
-    def _start_positions(self, m, *, tile, in_step):
-        negative = -self.layer.padding
+    def _start_positions(self, m, *, tile, in_step, key, value):
+        negative = -self.layer.field.padding
         m.d.sync += [
             *(signal.eq(0) for signal in (self.x, self.y, self.token, self.position, self.row_position)),
             *(signal.eq(negative) for signal in (self.in_x, self.in_y)),
-            *(signal.eq(in_step) for signal in (self.in_row, self.in_offset, self.kv_offset)),
+            *(signal.eq(in_step) for signal in (self.in_row, self.in_offset)),
+            *(self.key.eq(key), self.value.eq(value)),
             *(signal.eq(tile) for signal in (self.row_offset, self.offset)),
         ]
 
@@ -197,7 +200,11 @@ class Sequencer(wiring.Component):
             tile_end.eq(positions_end & mask.end),
         ]
         with m.If(taken & kv):
-            m.d.sync += [self.token.eq(self.token + 1), self.kv_offset.eq(self.kv_offset + layer.in_position)]
+            m.d.sync += [
+                self.token.eq(self.token + 1),
+                self.key.eq(self.key + layer.field.position),
+                self.value.eq(self.value + layer.field.position),
+            ]
         with m.If(group & (mask.end | ~layer.direct)):
             self._next_position(m, ends_x)
         with m.If(group & layer.direct):
@@ -206,10 +213,16 @@ class Sequencer(wiring.Component):
             self._start_steps(m)
         with m.If(positions_end & ~layer.direct):
             self._next_step(m)
-            self._start_positions(m, tile=self.tile, in_step=self.in_step + layer.in_step)
+            self._start_positions(
+                m,
+                tile=self.tile,
+                in_step=self.in_step + layer.input.step,
+                key=self.key_step + layer.key.step,
+                value=self.value_step + layer.value.step,
+            )
         with m.If(tile_end):
             self._start_steps(m)
-            self._start_positions(m, tile=self.tile + 1, in_step=0)
+            self._start_positions(m, tile=self.tile + 1, in_step=0, key=layer.key.base, value=layer.value.base)
             self._next_tile(m)
         return tile_end & ends_tiles
 
@@ -223,20 +236,20 @@ class Sequencer(wiring.Component):
         with m.If(~ends_x):
             m.d.sync += [
                 self.x.eq(self.x + columns),
-                self.in_x.eq(self.in_x + (layer.stride << shift)),
-                self.in_offset.eq(self.in_offset + (layer.in_position_stride << shift)),
+                self.in_x.eq(self.in_x + (layer.field.stride << shift)),
+                self.in_offset.eq(self.in_offset + (layer.field.position_stride << shift)),
                 self.position.eq(self.position + columns),
                 self.offset.eq(self.offset + Mux(pooled, by_pooled, by_group)),
             ]
         with m.Else():
-            in_row = self.in_row + layer.in_row_stride
-            row_offset = self.row_offset + Mux(pooled & ~self.y[0], 0, layer.out_row)
+            in_row = self.in_row + layer.field.row_stride
+            row_offset = self.row_offset + Mux(pooled & ~self.y[0], 0, layer.output.row)
             position = self.row_position + layer.width
             m.d.sync += [
                 self.x.eq(0),
                 self.y.eq(self.y + 1),
-                self.in_x.eq(-layer.padding),
-                self.in_y.eq(self.in_y + layer.stride),
+                self.in_x.eq(-layer.field.padding),
+                self.in_y.eq(self.in_y + layer.field.stride),
                 *(signal.eq(in_row) for signal in (self.in_row, self.in_offset)),
                 *(signal.eq(row_offset) for signal in (self.row_offset, self.offset)),
                 *(signal.eq(position) for signal in (self.row_position, self.position)),
@@ -246,9 +259,11 @@ class Sequencer(wiring.Component):
         layer = self.layer
         m.d.sync += [
             self.step.eq(self.step + 1),
-            self.in_step.eq(self.in_step + layer.in_step),
-            self.out_step.eq(self.out_step + layer.out_step),
-            self.residual_step.eq(self.residual_step + layer.residual_step),
+            self.in_step.eq(self.in_step + layer.input.step),
+            self.key_step.eq(self.key_step + layer.key.step),
+            self.value_step.eq(self.value_step + layer.value.step),
+            self.out_step.eq(self.out_step + layer.output.step),
+            self.residual_step.eq(self.residual_step + layer.residual.step),
         ]
 
     def _next_tile(self, m):
@@ -258,8 +273,8 @@ class Sequencer(wiring.Component):
             self.weight_row.eq(self.weight_row + layer.tile_rows),
             self.parameter.eq(self.parameter + self.config.neuron_words),
         ]
-        with m.If(self.head_word == layer.in_words - 1):  # the next tile belongs to the next head
-            m.d.sync += [self.head_word.eq(0), self.head_offset.eq(self.head_offset + layer.in_words)]
+        with m.If(self.head_word == layer.field.words - 1):  # the next tile belongs to the next head
+            m.d.sync += [self.head_word.eq(0), self.head_offset.eq(self.head_offset + layer.field.words)]
         with m.Else():
             m.d.sync += self.head_word.eq(self.head_word + 1)
 
@@ -275,8 +290,8 @@ class Sequencer(wiring.Component):
             left.eq(layer.width - self.x),
             group.eq(Mux(ends_x, left, config.columns)),
             item.scan.eq(Mux(kv, Scan.KV, Mux(mask.scan, Scan.FIELD, Scan.NONE))),
-            item.pointer.eq(Mux(kv, layer.k_base + self.kv_offset, layer.in_base + self.in_offset) + head),
-            item.value_pointer.eq(layer.v_base + self.kv_offset + self.tile),
+            item.pointer.eq(Mux(kv, self.key, layer.input.base + self.in_offset) + head),
+            item.value_pointer.eq(self.value + self.tile),
             item.x.eq(self.in_x),
             item.y.eq(self.in_y),
             item.columns.eq(group),

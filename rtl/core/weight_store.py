@@ -60,10 +60,7 @@ class WeightStore(wiring.Component):
             m.d.sync += [
                 self.rows.valid.eq(1),
                 self.rows.payload.gates.eq(incoming.gates & incoming.add.replicate(config.columns)),
-                self.rows.payload.tail.eq(incoming.tail),
-                self.rows.payload.double.eq(incoming.double),
-                self.rows.payload.last.eq(incoming.last),
-                self.rows.payload.keep.eq(incoming.keep),
+                self.rows.payload.marker.eq(incoming.marker),
             ]
         with m.Elif(self.rows.ready):
             m.d.sync += self.rows.valid.eq(0)

@@ -23,14 +23,16 @@ def build(*, config):
 
 def random_event(config):
     top = 1 << config.element_width - 1
-    double = random.random() < 0.15
+    marker = {
+        "tail": random.getrandbits(1),
+        "double": int(random.random() < 0.15),
+        "last": int(random.random() < 0.3),
+        "keep": int(random.random() < 0.3),
+    }
     return {
         "elements": [random.choice((-top, top - 1, random.randrange(-top, top))) for _ in range(config.lanes)],
         "gates": random.getrandbits(config.columns),
-        "tail": random.getrandbits(1),
-        "double": double,
-        "last": random.random() < 0.3,
-        "keep": random.random() < 0.3,
+        "marker": marker,
     }
 
 
@@ -42,14 +44,14 @@ def model(config, events):
     for event in events:
         for column in range(config.columns):
             for lane in range(config.lanes):
-                if event["double"]:
+                if event["marker"]["double"]:
                     acc[column][lane] *= 2
                 elif event["gates"] >> column & 1:
                     acc[column][lane] += event["elements"][lane]
                 acc[column][lane] = (acc[column][lane] + half) % (2 * half) - half
-        if event["last"]:
+        if event["marker"]["last"]:
             found.append([list(row) for row in acc])
-            if not event["keep"]:
+            if not event["marker"]["keep"]:
                 acc = [[0] * config.lanes for _ in range(config.columns)]
     return found
 
@@ -60,7 +62,7 @@ async def sums_equal_model(dut, idle, stall):
     """Random rows, gates, doublings and hand-overs; an event a cycle, sums two cycles later."""
     config = CoreConfig(**parameters()["config"])
     events = [random_event(config) for _ in range(120)]
-    events[-1]["last"] = 1
+    events[-1]["marker"]["last"] = 1
     expected = model(config, events)
     await start(dut, rows__valid=0, rows__payload=0, sums__ready=0)
     rows, out = Watch(dut, "rows"), Watch(dut, "sums")
@@ -80,7 +82,7 @@ def cycles(events, at):
     for event in events:
         taken.append(at)
         at += 1  # it is added
-        if event["last"]:
+        if event["marker"]["last"]:
             at = max(at, handed[-1] + 1) if handed else at
             handed.append(at + 1)
     return taken, handed
@@ -92,5 +94,5 @@ async def only_last_waits(dut, config, rows):
         await FallingEdge(dut.clk)
         await ReadOnly()
         if int(dut.rows__valid.value) and not int(dut.rows__ready.value):
-            assert unpack(row_event(config), rows.payloads[-1])["last"]
+            assert unpack(row_event(config), rows.payloads[-1])["marker"]["last"]
             assert int(dut.sums__valid.value)

@@ -130,8 +130,8 @@ async def pools(dut, idle):
         tiles = random.randint(1, 2)
         spikes = random_spikes(config, 1, height, width, tiles)
         out_width = (width + 1) // 2
-        layer = dict(write=Write.POOL, tiles=tiles, out_row=out_width * tiles)
-        layer |= dict(out_width=out_width, out_height=(height + 1) // 2)
+        layer = dict(write=Write.POOL, tiles=tiles, output=dict(row=out_width * tiles))
+        layer |= dict(output_width=out_width, output_height=(height + 1) // 2)
         words = [
             {"spikes": word_of(spikes[0, to["y"], to["x"], to["tile"]]), "to": to}
             for to in destinations(0, height, width, tiles, out=77, half=True)
@@ -166,8 +166,8 @@ async def adds(dut, idle, in_place):
         before = rng.integers(0, top + 1, (height * width * tiles, config.lanes))
         spikes = random_spikes(config, 2, height, width, tiles)
         base, out = 200, 200 if in_place else 400
-        layer = dict(write=Write.ADD, residual_plane=plane, residual_planes=planes)
-        layer |= dict(out_plane=plane, out_planes=out_planes)
+        layer = dict(write=Write.ADD, residual=dict(plane=plane), residual_planes=planes)
+        layer |= dict(output=dict(plane=plane), output_planes=out_planes)
         for step in range(2):
             has = int(step == 0)
             for p in range(planes):

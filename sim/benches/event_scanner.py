@@ -50,19 +50,20 @@ class Tensor:
 
     def descriptor(self):
         return {
-            "in_plane": self.plane,
-            "in_row": self.row,
-            "in_position": self.words,
-            "in_row_stride": self.stride * self.row,
-            "in_position_stride": self.stride * self.words,
-            "in_words": self.words,
-            "in_planes": self.planes,
-            "in_tail": self.tail,
-            "in_width": self.width,
-            "in_height": self.height,
-            "kernel": self.kernel,
-            "stride": self.stride,
-            "padding": self.padding,
+            "input": {"plane": self.plane, "row": self.row},
+            "field": {
+                "position": self.words,
+                "row_stride": self.stride * self.row,
+                "position_stride": self.stride * self.words,
+                "words": self.words,
+                "planes": self.planes,
+                "tail": self.tail,
+                "width": self.width,
+                "height": self.height,
+                "kernel": self.kernel,
+                "stride": self.stride,
+                "padding": self.padding,
+            },
         }
 
     def groups(self):
@@ -98,16 +99,16 @@ class Tensor:
                         gates = sum((w >> bit & 1) << c for c, w in enumerate(seen))
                         if gates:
                             number = row + tap * self.channels + word * self.config.lanes + bit
-                            events.append(marker(add=1, row=number, gates=gates, tail=tail))
+                            events.append(make_event(add=1, row=number, gates=gates, tail=tail))
                             dirty = True
                     last_word_fired = any(seen)
             if plane:
                 slots += 1
                 if dirty:
-                    events.append(marker(double=1))
+                    events.append(make_event(double=1))
         if not last_word_fired:
-            events.append(marker())
-        events[-1] |= {"last": 1, "keep": keep}
+            events.append(make_event())
+        events[-1]["marker"] |= {"last": 1, "keep": keep}
         return item, events, reads, offered, slots
 
     def token(self, place, *, row, clear):
@@ -115,30 +116,31 @@ class Tensor:
         pointer, value = self.address(0, *divmod(place, self.width), 0), random.choice(list(self.memory))
         item = dict(scan=Scan.KV, pointer=pointer, value_pointer=value, x=0, y=0, columns=1)
         item |= dict(row=row, tail=0, clear=clear, keep=0)
-        events = [marker(clear=1)] if clear else []
+        events = [make_event(clear=1)] if clear else []
         for word in range(self.words):
             for bit in range(self.config.lanes):
                 if self.memory[pointer + word] >> bit & 1:
                     number = row + word * self.config.lanes + bit
-                    events.append(marker(kv=1, row=number, values=self.memory[value]))
+                    events.append(make_event(kv=1, row=number, values=self.memory[value]))
         return item, events, [value, *range(pointer, pointer + self.words)], 0, 1 + self.words
 
 
-def marker(**fields):
-    return dict(row=0, tail=0, gates=0, values=0, add=0, double=0, kv=0, clear=0, last=0, keep=0) | fields
+def make_event(*, tail=0, double=0, last=0, keep=0, **fields):
+    marker = dict(tail=tail, double=double, last=last, keep=keep)
+    return dict(row=0, gates=0, values=0, add=0, kv=0, clear=0, marker=marker) | fields
 
 
 def relevant(e):
     """An event without the fields that mean nothing for its kind."""
-    e = dict(e)
+    e = e | {"marker": dict(e["marker"])}
     if not (e["add"] or e["kv"]):
         e["row"] = 0
     if not e["add"]:
-        e["gates"] = e["tail"] = 0
+        e["gates"] = e["marker"]["tail"] = 0
     if not e["kv"]:
         e["values"] = 0
-    if not e["last"]:
-        e["keep"] = 0
+    if not e["marker"]["last"]:
+        e["marker"]["keep"] = 0
     return e
 
 
@@ -218,7 +220,7 @@ async def fields(dut, idle, stall):
             tensor.field(*group, row=random.randint(0, last), tail=random.getrandbits(1), keep=random.getrandbits(1))
             for group in groups
         ]
-        none = dict(marker(last=1, keep=1))
+        none = make_event(last=1, keep=1)
         item = dict(scan=Scan.NONE, pointer=0, value_pointer=0, x=0, y=0, columns=1, row=0, tail=0, clear=0, keep=1)
         work.insert(random.randint(0, len(work)), (item, [none], [], 0, 1))
         await run_items(dut, memory, tensor, work, idle=idle, stall=stall)

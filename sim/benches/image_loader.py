@@ -28,7 +28,8 @@ async def planes(dut, idle):
     await start(dut, layer=0, active=0, pixels__valid=0, pixels__payload=0)
     for channels in (*range(1, config.image_channels + 1), 1):
         positions, base = random.randint(1, 7), random.randrange(100)
-        layer = dict(positions=positions, tile_tail=channels, out_base=base, out_plane=positions + 2)
+        output = dict(base=base, plane=positions + 2)
+        layer = dict(positions=positions, tile_tail=channels, output=output)
         pixels = [random.getrandbits(PIXEL_BITS) for _ in range(positions * channels)]
         dut.layer.value = pack(DESCRIPTOR, layer)
         dut.active.value = 1

@@ -50,15 +50,16 @@ class Model:
             return None
         known = row in self.rows and e["add"]
         self.dropped += e["add"] and not known
-        if not (known or e["double"] or e["last"]):
+        if not (known or e["marker"]["double"] or e["marker"]["last"]):
             return None
-        found = {key: e[key] for key in ("tail", "double", "last", "keep")}
-        return found | {"gates": e["gates"] if known else 0, "elements": self.rows[row] if known else None}
+        gates, elements = (e["gates"], self.rows[row]) if known else (0, None)
+        return {"gates": gates, "elements": elements, "marker": e["marker"]}
 
 
 def random_events(config, model, count):
     """Bursts of kv events, often of the row before, then the others; `clear` now and then."""
-    blank = dict(row=0, tail=0, gates=0, values=0, add=0, double=0, kv=0, clear=0, last=0, keep=0)
+    none = dict(tail=0, double=0, last=0, keep=0)
+    blank = dict(row=0, gates=0, values=0, add=0, kv=0, clear=0, marker=none)
     row, events, expected = 0, [], []
     for i in range(count):
         if random.random() < 0.6:
@@ -71,9 +72,10 @@ def random_events(config, model, count):
         elif kind < 0.55 and not model.full(row):
             e |= {"kv": 1, "gates": 1}
         else:
-            e |= {"gates": random.getrandbits(config.columns), "tail": random.getrandbits(1)}
-            e |= {"add": int(kind < 0.9), "last": int(random.random() < 0.2), "keep": random.getrandbits(1)}
-            e["double"] = int(not e["add"] and not e["last"])
+            add, last = int(kind < 0.9), int(random.random() < 0.2)
+            marker = {"tail": random.getrandbits(1), "last": last, "keep": random.getrandbits(1)}
+            marker["double"] = int(not add and not last)
+            e |= {"gates": random.getrandbits(config.columns), "add": add, "marker": marker}
         events.append(e)
         expected.append(model.apply(e))
     return events, [x for x in expected if x is not None]

@@ -202,9 +202,11 @@ async def run(dut, work, *, idle, stall):
         DESCRIPTOR,
         {
             "kind": Kind.READOUT if work.readout else Kind.ACCUMULATE,
-            "hard": work.neuron.hard or work.readout,
-            "strict": work.neuron.strict and not work.readout,
-            "leak": work.neuron.leak and not work.readout,
+            "neuron": {
+                "hard": work.neuron.hard or work.readout,
+                "strict": work.neuron.strict and not work.readout,
+                "leak": work.neuron.leak and not work.readout,
+            },
             "tiles": work.tiles,
             "write": Write.POOL if work.pool else Write.STORE,
             "direct": work.direct,

@@ -33,6 +33,10 @@ def random_layer(config, kind, *, steps=None, direct=0, pool=False):
         stride, padding = 1, 0
     words = random.choice([w for w in (1, 2, 3) if tiles % w == 0]) if attention else random.randint(1, 3)
     row, space = 17, random.randrange
+
+    def address():
+        return space(1 << config.address_width)
+
     run = steps if readout or direct else steps + random.choice((0, 0, 2)) * (steps > 0)
     return dict(
         kind=kind,
@@ -41,16 +45,17 @@ def random_layer(config, kind, *, steps=None, direct=0, pool=False):
         steps=steps,
         steps_in=random.randint(0, 4),
         steps_run=run,
-        in_base=space(1 << config.address_width),
-        in_step=0 if direct else 301,
-        in_plane=space(99),
-        in_row=row,
-        in_position=5,
-        in_row_stride=stride * row,
-        in_position_stride=stride * 5,
-        in_words=words,
-        stride=stride,
-        padding=padding,
+        input=dict(base=address(), step=0 if direct else 301, plane=space(99), row=row),
+        key=dict(base=address(), step=317),
+        value=dict(base=address(), step=331),
+        field=dict(
+            position=5,
+            row_stride=stride * row,
+            position_stride=stride * 5,
+            words=words,
+            stride=stride,
+            padding=padding,
+        ),
         width=width,
         height=height,
         positions=width * height,
@@ -60,14 +65,9 @@ def random_layer(config, kind, *, steps=None, direct=0, pool=False):
         tile_rows=space(300),
         parameter_base=space(20),
         write=Write.POOL if pool else random.choice((Write.STORE, Write.ADD)),
-        out_base=space(1 << config.address_width),
-        out_step=203,
-        out_row=tiles * ((width + 1) // 2 if pool else width),
-        residual_base=space(1 << config.address_width),
-        residual_step=111,
+        output=dict(base=address(), step=203, row=tiles * ((width + 1) // 2 if pool else width)),
+        residual=dict(base=address(), step=111),
         residual_steps=random.randint(0, 4),
-        k_base=space(500),
-        v_base=space(500),
     )
 
 
@@ -80,6 +80,7 @@ def loop_nest(config, d):
         for x in range(0, d["width"], config.columns)
     ]
     readout, attention = d["kind"] == Kind.READOUT, d["kind"] == Kind.ATTENTION
+    field = d.get("field")
     if not d["steps_run"] and not readout:
         return items, jobs
     for tile in range(d["tiles"]):
@@ -89,15 +90,18 @@ def loop_nest(config, d):
             order = [(step, *group) for step in range(d["steps_run"]) for group in groups]
         for step, y, x, columns in order:
             scans = step < d["steps"] and step < d["steps_in"] and not (d["direct"] and step)
-            head = tile // d["in_words"] * d["in_words"] if attention else 0
+            head = tile // field["words"] * field["words"] if attention else 0
             if attention and scans and (y, x) == (0, 0):
                 for token in range(d["positions"]):
-                    at = step * d["in_step"] + token * d["in_position"]
+                    key, value = (
+                        d[name]["base"] + step * d[name]["step"] + token * field["position"]
+                        for name in ("key", "value")
+                    )
                     items.append(
                         dict(
                             scan=Scan.KV,
-                            pointer=d["k_base"] + at + head,
-                            value_pointer=d["v_base"] + at + tile,
+                            pointer=key + head,
+                            value_pointer=value + tile,
                             row=d["weight_base"] + tile * d["tile_rows"],
                             clear=token == 0,
                         )
@@ -105,13 +109,13 @@ def loop_nest(config, d):
             item = dict(scan=Scan.NONE, columns=columns, tail=tile == d["tiles"] - 1)
             item["keep"] = d["direct"] and step < d["steps"] - 1
             if scans:
-                pointer = d["in_base"] + step * d["in_step"] + head
-                pointer += y * d["in_row_stride"] + x * d["in_position_stride"]
+                pointer = d["input"]["base"] + step * d["input"]["step"] + head
+                pointer += y * field["row_stride"] + x * field["position_stride"]
                 item |= dict(
                     scan=Scan.FIELD,
                     pointer=pointer,
-                    x=x * d["stride"] - d["padding"],
-                    y=y * d["stride"] - d["padding"],
+                    x=x * field["stride"] - field["padding"],
+                    y=y * field["stride"] - field["padding"],
                     row=d["weight_base"] + tile * d["tile_rows"],
                 )
             items.append(item)
@@ -126,7 +130,7 @@ def one_job(config, d, tile, step, y, x, columns):
     words = config.neuron_words
     if tile == d["tiles"] - 1:
         words = -(-d["tile_tail"] // config.neuron_lanes)
-    offset = y // 2 * d["out_row"] + x // 2 * d["tiles"] if pool else y * d["out_row"] + x * d["tiles"]
+    offset = y // 2 * d["output"]["row"] + x // 2 * d["tiles"] if pool else y * d["output"]["row"] + x * d["tiles"]
     active = step < d["steps"]
     return dict(
         active=active,
@@ -144,8 +148,8 @@ def one_job(config, d, tile, step, y, x, columns):
             x=x,
             y=y,
             offset=offset + tile,
-            out=d["out_base"] + step * d["out_step"],
-            residual=d["residual_base"] + step * d["residual_step"],
+            out=d["output"]["base"] + step * d["output"]["step"],
+            residual=d["residual"]["base"] + step * d["residual"]["step"],
             has_residual=step < d["residual_steps"],
         ),
     )

@@ -84,19 +84,26 @@ def test_channels_that_do_not_exist_never_fire():
 
 
 def test_a_descriptor_unpacks_to_its_fields():
-    fields = {"kind": Kind.ATTENTION, "steps": 17, "in_base": 0x2ABCD, "tiles": 1023, "head_shift": 7}
-    words = pack_descriptor(fields)
+    fields = {"kind": Kind.ATTENTION, "steps": 17, "tiles": 1023, "head_shift": 7}
+    nested = {"input": {"base": 0x2ABCD, "row": 5}, "value": {"step": 0x3FFFF}, "neuron": {"leak": 1}}
+    words = pack_descriptor(fields | nested)
     assert len(words) == DESCRIPTOR_WORDS
     bits = sum(word << 32 * i for i, word in enumerate(words))
     for name, value in fields.items():
         field = DESCRIPTOR[name]
         expected = value.value if isinstance(value, Kind) else value
         assert bits >> field.offset & (1 << field.width) - 1 == expected
+    for name, values in nested.items():
+        for key, value in values.items():
+            field = DESCRIPTOR[name].shape[key]
+            assert bits >> DESCRIPTOR[name].offset + field.offset & (1 << field.width) - 1 == value
 
 
 def test_a_field_that_overflows_is_named():
     with pytest.raises(CompileError, match=r"descriptor field steps holds 0\.\.31, not 32"):
         pack_descriptor({"steps": 32})
+    with pytest.raises(CompileError, match=r"descriptor field residual\.plane holds 0\.\.262143, not 262144"):
+        pack_descriptor({"residual": {"plane": 1 << 18}})
 
 
 @pytest.mark.parametrize(

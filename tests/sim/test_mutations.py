@@ -11,11 +11,11 @@ from spikeloom.sim.regress import bench, run_case
 
 # bench, class, old text, new text; each was seen to fail for the reason that the text tells
 MUTATIONS = [
-    ("ac_array", "AcArray", "hands_over & ~row.keep", "hands_over & row.keep"),
+    ("ac_array", "AcArray", "hands_over & ~row.marker.keep", "hands_over & row.marker.keep"),
     ("event_scanner", "EventScanner", "(column_x < layer.in_width)", "(column_x <= layer.in_width)"),
     ("kv_store", "KvStore", "(row == update_row)", "(row != update_row)"),
     ("neuron_unit", "NeuronUnit", "now.active & ~first)", "now.active)"),
-    ("neuron_unit", "NeuronUnit", "(reset + layer.strict) >> 1", "reset >> 1"),
+    ("neuron_unit", "NeuronUnit", "(reset + layer.neuron.strict) >> 1", "reset >> 1"),
     ("image_loader", "ImageLoader", "value.eq(0) for value in pixel", ""),
     ("activation_writer", "ActivationWriter", "carried.eq(old & carry)", "carried.eq(old | carry)"),
     ("time_mask", "TimeMaskController", "(step < layer.steps_in)", "(step <= layer.steps_in)"),

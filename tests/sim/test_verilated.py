@@ -58,6 +58,28 @@ def test_equals_golden(name, build_dir):
         assert sum(report.golden["total"]["spikes"]) > 0
 
 
+def test_attention_when_a_later_sum_makes_room_in_q_k_or_v(build_dir):
+    """A tensor that is a residual later has planes for the sum: its steps lie further apart than the others'."""
+    made = random_network(5, stem=(4, 8), heads=2, steps=3, time_steps="full", rate=0.4)
+    names = [f"block.0.{letter}" for letter in "qkv"]
+    proj = made.layer("block.0.proj")
+    networks = [
+        replace(made, layers=tuple(replace(proj, residual=name) if x is proj else x for x in made.layers))
+        for name in names
+    ]
+    config = common_core(*(smallest_core(n, lanes=8, columns=2, neuron_lanes=4) for n in networks))
+    compiled = [compile_network(network, config) for network in networks]
+    for i in range(3):
+        steps = [compiled[i].memory.placements[name].step for name in names]
+        assert steps[i] == 2 * steps[i - 1] == 2 * steps[i - 2]
+    images = random_images(made, 3, seed=2)
+    core = VerilatedCore(core_verilog(config, compiled[0].program), config=config, build_dir=build_dir)
+    for one, run in zip(compiled, core.run_programs([(images, x.program) for x in compiled]), strict=True):
+        report = report_of(one, images, run)
+        assert [str(d) for d in report.differences] == []
+        assert [str(d) for d in report.counter_differences] == []
+
+
 def test_masked_layer_costs_nothing(build_dir):
     """A layer with no step, or a masked step: no accumulate, no membrane access; only the descriptor's fetch."""
     compiled = compiled_case("masked")
