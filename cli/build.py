@@ -25,10 +25,9 @@ from spikeloom.flow.cores import core_for
 from spikeloom.flow.models import load_network
 
 if TYPE_CHECKING:
-    from spikeloom.gen.toolchain.build import BuildReport
+    from spikeloom.gen.toolchain.reports import BuildReport
 
 EXAMPLE = "Example: spikeloom build --board ulx3s-45f --lanes 16 --seed 3"
-STEPS = 100  # of the progress bar
 
 
 def build(
@@ -53,6 +52,7 @@ def build(
     from spikeloom.gen.compiler import compile_network
     from spikeloom.gen.targets import target
     from spikeloom.gen.toolchain import build as gen
+    from spikeloom.gen.toolchain.stages import WHOLE
     from spikeloom.gen.verilog import core_verilog
 
     chosen = target(board)
@@ -70,11 +70,11 @@ def build(
     compiled = compile_network(network, config)
     folder = output or folder_of(network.name) / chosen.name
     with bars() as shown:
-        advance = shown.bar("Verilog", STEPS)
+        advance = shown.bar("Verilog", WHOLE)
         verilog = core_verilog(config, compiled.program)
 
-        def progress(stage: str, done: float) -> None:
-            advance(round(STEPS * done), STEPS, state=stage)
+        def progress(done: int, total: int, stage: str = "", /) -> None:
+            advance(done, total, state=stage)
 
         report = gen.build(verilog, config, chosen, folder, seed=seed, baud=baud, progress=progress)
     record = {"folder": folder, "network": network.name, **build_record(report), "core": config}

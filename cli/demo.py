@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from spikeloom.golden.network import Network
 
 EXAMPLE = "Example: spikeloom demo --board ulx3s-45f"
-STEPS = 100  # of the build's progress bar
 
 
 def demo(
@@ -43,6 +42,7 @@ def demo(
     from spikeloom.flow.background import building
     from spikeloom.flow.simulation import finished_well, simulator_version
     from spikeloom.gen.targets import target
+    from spikeloom.gen.toolchain.stages import WHOLE
 
     begin = time.monotonic()
     chosen = target(board)
@@ -51,11 +51,11 @@ def demo(
     with bars() as shown:
         quantized, network, samples, folder = _quantize(model, images, output, shown)
         compiled, config = _compile(network, samples, chosen.name, folder, shown)
-        advance = shown.bar("place and route", STEPS) if not no_build else None
+        advance = shown.bar("place and route", WHOLE) if not no_build else None
 
-        def progress(stage: str, done: float) -> None:
+        def progress(done: int, total: int, stage: str = "", /) -> None:
             assert advance is not None
-            advance(round(STEPS * done), STEPS, state=stage)
+            advance(done, total, state=stage)
 
         arguments = {
             "verilog": str(folder / "verilog" / "core.v"),

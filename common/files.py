@@ -10,16 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-BUILD_VARIABLE = "SPIKELOOM_BUILD"
-DEFAULT_BUILD = "build"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NO_SPACE = "no space left on its disk: free some, or choose another folder"
 _TRIED_BYTES = 64 * 1024  # more than what a file system keeps beside an empty file
-
-
-def build_root(chosen: str | os.PathLike[str] | None = None) -> Path:
-    """The folder below which everything is built: the chosen one, else `BUILD_VARIABLE`'s, else ``build``."""
-    return Path(chosen or os.environ.get(BUILD_VARIABLE) or DEFAULT_BUILD).expanduser()
 
 
 @contextmanager

@@ -48,6 +48,7 @@ def run(
     command: Sequence[str | os.PathLike[str]],
     *,
     folder: str | os.PathLike[str],
+    name: str | None = None,
     environment: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] | None = None,
     on_tick: Callable[[], None] | None = None,
@@ -64,6 +65,8 @@ def run(
     command : program and arguments
     folder : path
         Where it works. Name its files relative to it: some programs do not stand certain characters in a path.
+    name : str, optional
+        What messages call it, instead of the command's own name.
     environment : mapping, optional
         Instead of this process's.
     on_line : function, optional
@@ -81,7 +84,7 @@ def run(
         Where the program cannot be started, fails, or is stopped: the lines that tell an error, in one, or that the
         disk is full.
     """
-    name, lines = Path(command[0]).name, deque[str](maxlen=_KEPT_LINES)
+    name, lines = name or Path(command[0]).name, deque[str](maxlen=_KEPT_LINES)
     stop = stop or threading.Event()
     process = _started(command, folder, environment, error)
     try:

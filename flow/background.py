@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from spikeloom.common.progress import Progress
 from spikeloom.flow.bitstream import build_record
 from spikeloom.flow.errors import user_message
 
@@ -23,7 +24,7 @@ class BuildFailed(RuntimeError):
 
 
 @contextlib.contextmanager
-def building(progress: Callable[[str, float], None], **arguments: Any) -> Iterator[Callable[[], dict[str, Any]]]:
+def building(progress: Progress, **arguments: Any) -> Iterator[Callable[[], dict[str, Any]]]:
     """Start `gen.build`; gives a function that waits for its record. Leaving the block early stops the tools.
 
     arguments: verilog (path), config (fields of `CoreConfig`), board, clock_hz or None, folder and seed.
@@ -71,7 +72,7 @@ def building(progress: Callable[[str, float], None], **arguments: Any) -> Iterat
 
 
 def _build(messages: Any, arguments: dict[str, Any]) -> None:
-    """The process: messages are ("progress", (stage, share)), then ("record", dict) or ("error", line)."""
+    """The process: messages are ("progress", (done, total, stage)), then ("record", dict) or ("error", line)."""
     from dataclasses import replace
 
     from spikeloom.gen.targets import target
@@ -88,7 +89,7 @@ def _build(messages: Any, arguments: dict[str, Any]) -> None:
             board,
             arguments["folder"],
             seed=arguments["seed"],
-            progress=lambda stage, done: messages.put(("progress", (stage, done))),
+            progress=lambda *done: messages.put(("progress", done)),
         )
         messages.put(("record", build_record(report)))
     except KeyboardInterrupt:

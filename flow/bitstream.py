@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spikeloom.gen.toolchain.build import BuildReport
+    from spikeloom.gen.toolchain.reports import BuildReport
 
 
 def build_record(report: BuildReport) -> dict[str, Any]:

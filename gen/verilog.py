@@ -5,14 +5,13 @@ from __future__ import annotations
 from amaranth.back import verilog
 
 from spikeloom.gen.program import Program
+from spikeloom.rtl.core import CORE_MODULE
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.core import Core
 
-TOP = "spikeloom_core"
-
 
 def core_verilog(config: CoreConfig, program: Program | None = None) -> str:
-    """Verilog of the core, module `TOP`, with the Program as the initial contents of its memories."""
+    """Verilog of the core, module `CORE_MODULE`, with the Program as the initial contents of its memories."""
     contents = {}
     if program is not None:
         contents = {
@@ -20,4 +19,4 @@ def core_verilog(config: CoreConfig, program: Program | None = None) -> str:
             "parameter_words": program.parameter_words,
             "weight_rows": program.weight_rows,
         }
-    return verilog.convert(Core(config=config, **contents), name=TOP, emit_src=False)
+    return verilog.convert(Core(config=config, **contents), name=CORE_MODULE, emit_src=False)

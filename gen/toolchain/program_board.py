@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
+from spikeloom.common.process import ToolError, find_tool, run
 from spikeloom.gen.targets import Target, target_names
 
 _TOOL = "openFPGALoader"
@@ -29,7 +29,7 @@ _DENIED = re.compile(
 )
 
 
-class ProgramError(RuntimeError):
+class ProgramError(ToolError):
     """The board was not programmed; one line that says what to do."""
 
 
@@ -65,29 +65,26 @@ def program(
         return command, ""
     if not Path(bitstream).is_file():
         raise ProgramError(f"there is no bitstream {bitstream}: build it first")
-    if shutil.which(command[0]) is None:
-        raise ProgramError(f"{command[0]} is not installed: sudo apt install openfpgaloader")
-    done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL
-    )
-    said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
-    if done.returncode:
-        raise ProgramError(_explain(target, said, done.returncode))
-    return command, said
+    command[0] = find_tool(command[0], install="sudo apt install openfpgaloader", error=ProgramError)
+    try:
+        return command, "\n".join(run(command, folder=".", error=ProgramError))
+    except ProgramError as error:
+        raise ProgramError(_explain(target, error.lines, error.status)) from None
 
 
-def _explain(target: Target, said: str, status: int) -> str:
-    lines = [line.strip() for line in re.split(r"[\r\n]", said) if line.strip()]
+def _explain(target: Target, lines: Sequence[str], status: int | None) -> str:
+    said = [line.strip() for line in lines if line.strip()]
+    whole = "\n".join(said)
     line = next(
-        (line for line in lines if re.search(r"error|unable|fail|cannot|denied|not found", line, re.IGNORECASE)),
-        lines[-1] if lines else f"nothing, exit status {status}",
+        (line for line in said if re.search(r"error|unable|fail|cannot|denied|not found", line, re.IGNORECASE)),
+        said[-1] if said else f"nothing, exit status {status}",
     )
-    if _DENIED.search(said):
+    if _DENIED.search(whole):
         return (
             f"no permission to use the board ({_TOOL}: {line}): install its udev rules (Debian's package "
             "openfpgaloader has them), run sudo udevadm control --reload-rules && sudo udevadm trigger, "
             "and plug the board in again"
         )
-    if _ABSENT.search(said):
+    if _ABSENT.search(whole):
         return f"no {target.name} found ({_TOOL}: {line}): is it connected and powered?"
     return f"{_TOOL} failed: {line}"

@@ -222,12 +222,13 @@ def test_regress_that_fails(capsys, monkeypatch):
 
 def test_build_reports_timing_in_its_exit_code(capsys, monkeypatch):
     from spikeloom.gen.toolchain import build as gen
+    from spikeloom.gen.toolchain.reports import BuildReport
 
     def pretend(verilog, config, target, folder, *, seed, baud, progress):
-        progress("place", 0.5)
+        progress(50, 100, "place")
         assert "module spikeloom_core" in verilog and config.lanes == 8
         fmax_mhz = 40.0 + 20 * (seed == 2)
-        return gen.BuildReport(
+        return BuildReport(
             target=target.name, device=target.device, luts=5, flip_flops=4, block_rams=3, distributed_rams=0,
             multipliers=0, available={"luts": 10}, clock_mhz=target.clock_hz / 1e6, fmax_mhz=fmax_mhz,
             timing_met=fmax_mhz >= target.clock_hz / 1e6, seed=seed, seconds=1.0, tool_versions={},

@@ -7,7 +7,6 @@ import os
 import pytest
 
 from spikeloom.common.files import (
-    build_root,
     data_hash,
     disk_is_full,
     file_hash,
@@ -64,11 +63,3 @@ def test_a_file_is_tried(tmp_path):
     assert writable_file(tmp_path / "new" / "file") == tmp_path / "new" / "file"
     with pytest.raises(IsADirectoryError, match="is a folder: name a file in it"):
         writable_file(tmp_path / "new")
-
-
-def test_the_folder_of_builds(monkeypatch):
-    monkeypatch.delenv("SPIKELOOM_BUILD", raising=False)
-    assert str(build_root()) == "build"
-    monkeypatch.setenv("SPIKELOOM_BUILD", "/elsewhere")
-    assert str(build_root()) == "/elsewhere"
-    assert str(build_root("here")) == "here"

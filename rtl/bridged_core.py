@@ -1,12 +1,12 @@
-"""What goes into the FPGA, except pins and clock: the core and its link to the host."""
+"""What goes into the FPGA, except pins and clock: the core and its link to the host. There is no processor in it."""
 
 from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .core import CORE_MODULE
 from .host.uart_bridge import UartBridge
 
-CORE = "spikeloom_core"
 _RATE_TOLERANCE = 0.02
 
 
@@ -27,8 +27,8 @@ def serial_divisor(*, clock_hz: float, baud: int) -> int:
     return divisor
 
 
-class Soc(wiring.Component):
-    """The core, as the module `CORE` of its own Verilog file, behind a `UartBridge`.
+class BridgedCore(wiring.Component):
+    """The core, as the module `CORE_MODULE` of its own Verilog file, behind a `UartBridge`.
 
     The file is instantiated, not elaborated again: what is simulated is what is synthesised.
 
@@ -68,7 +68,7 @@ class Soc(wiring.Component):
         m.submodules.bridge = bridge = self._bridge
         host = bridge.host
         m.submodules.core = Instance(
-            CORE,
+            CORE_MODULE,
             i_clk=ClockSignal(),
             i_rst=ResetSignal(),
             i_host__request=host.request,
