@@ -72,11 +72,7 @@ def build(
     with bars() as shown:
         advance = shown.bar("Verilog", WHOLE)
         verilog = core_verilog(config, compiled.program)
-
-        def progress(done: int, total: int, stage: str = "", /) -> None:
-            advance(done, total, state=stage)
-
-        report = gen.build(verilog, config, chosen, folder, seed=seed, baud=baud, progress=progress)
+        report = gen.build(verilog, config, chosen, folder, seed=seed, baud=baud, progress=advance)
     record = {"folder": folder, "network": network.name, **build_record(report), "core": config}
     emit(
         record,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -22,10 +23,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from spikeloom.flow.progress import Advance
 
-PIPED_WIDTH = 132  # where there is no terminal that has one
+PIPED_WIDTH = 132  # at least, where there is no terminal that has one
+WIDEST = 1000
+LEAST_WRAPPED = 24  # letters of a column that wraps
 _held: list[str] | None = None  # JSON waiting for standard output, see `json_alone`
 
 
@@ -54,34 +58,68 @@ def emit(record: dict[str, Any], *shown: RenderableType, as_json: bool) -> None:
             _held.append(line)
         return
     console = Console()
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
     for item in shown:
-        console.print(item, soft_wrap=isinstance(item, str), highlight=False)
+        if not console.is_terminal:  # nothing is cut or wrapped for a program that reads it
+            wanted = console.measure(item, options=console.options.update_width(WIDEST)).maximum
+            console.width = max(PIPED_WIDTH, wanted)
+        if isinstance(item, str):
+            console.print(visible(item), soft_wrap=True, highlight=False, markup=False)
+        else:
+            console.print(item, highlight=False)
 
 
 def note(text: str) -> None:
     """A line for people while a command works."""
-    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(visible(text), highlight=False, soft_wrap=True, markup=False)
 
 
-def table(title: str | None, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
-    """A table whose first column is text and whose other columns are right-aligned."""
-    made = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, title_style="bold")
+def visible(text: str) -> str:
+    """The text without control characters: names and commands in a file's header may hold some that move the cursor
+    or rename the terminal's window; line ends and tabs stay."""
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf") else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
+def table(title: str | None, columns: Iterable[str], rows: Iterable[Iterable[Any]], *, wraps: str = "") -> Table:
+    """A table whose first column is text and whose other columns are right-aligned.
+
+    wraps: the column of long texts, the one that a narrow terminal breaks into lines.
+    """
+    made = _table(title, rich.box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
-        made.add_column(column, justify="right" if index else "left", no_wrap=not index)
+        long = column == wraps
+        made.add_column(
+            _text(column),
+            justify="left" if long or not index else "right",
+            no_wrap=not long,
+            overflow="fold" if long else "ellipsis",
+            min_width=LEAST_WRAPPED if long else None,
+        )
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, str) else number(cell) for cell in row))
+        made.add_row(*(_text(cell if isinstance(cell, str) else number(cell)) for cell in row))
     return made
+
+
+def _table(title: str | None, box: rich.box.Box, *, show_header: bool = True) -> Table:
+    shown = title and _text(title)
+    return Table(title=shown, title_justify="left", box=box, show_header=show_header, title_style="bold")
+
+
+def _text(shown: str) -> Text:
+    """What is shown as it is, no part of it being a command to the terminal."""
+    return Text(visible(shown))
 
 
 def pairs(title: str | None, rows: Iterable[tuple[str, Any]]) -> Table:
     """A table of names and values."""
-    made = Table(title=title, title_justify="left", box=rich.box.SIMPLE, show_header=False, title_style="bold")
+    made = Table(
+        title=title and _text(title), title_justify="left", box=rich.box.SIMPLE, show_header=False, title_style="bold"
+    )
     made.add_column(style="dim")
     made.add_column(overflow="fold")
     for name, value in rows:
-        made.add_row(name, value if isinstance(value, str) else number(value))
+        made.add_row(_text(name), _text(value if isinstance(value, str) else number(value)))
     return made
 
 
@@ -101,30 +139,33 @@ def percent(share: float | None) -> str:
 
 
 class Bars:
-    """Progress bars on standard error; several may run at the same time."""
+    """Progress bars on standard error; several may run at the same time. Away from a terminal only their ends show."""
 
     def __init__(self) -> None:
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            console.width = PIPED_WIDTH
         self.progress = Progress(
-            TextColumn("{task.description:<18}"),
+            TextColumn("{task.description:<18}", markup=False),
             BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("<"),
             TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("{task.fields[state]}"),
-            console=Console(stderr=True),
+            TextColumn("{task.fields[stage]}", markup=False),
+            console=console,
         )
 
     def bar(self, text: str, total: int | None = None) -> Advance:
-        """A new bar. The result is called with (done, all), and with state="..." to say more."""
-        task = self.progress.add_task(text, total=total, state="")
+        """A new bar, see `flow.progress.Advance`."""
+        task = self.progress.add_task(visible(text), total=total, stage="")
 
-        def advance(done: int | None = None, all_: int | None = None, /, *, state: str | None = None) -> None:
-            fields: dict[str, Any] = {} if state is None else {"state": state}
+        def advance(done: int | None = None, total: int | None = None, stage: str | None = None) -> None:
+            fields: dict[str, Any] = {} if stage is None else {"stage": visible(stage)}
             if done is not None:
                 fields["completed"] = done
-            if all_ is not None:
-                fields["total"] = all_
+            if total is not None:
+                fields["total"] = total
             self.progress.update(task, **fields)
 
         return advance

@@ -40,14 +40,13 @@ def demo(
 ) -> None:
     """From the shipped model to a bitstream, with every spike checked; minutes, seconds the second time."""
     from spikeloom.flow.background import building
-    from spikeloom.flow.simulation import finished_well, simulator_version
+    from spikeloom.flow.simulation import check_simulator, finished_well
     from spikeloom.gen.targets import target
     from spikeloom.gen.toolchain.stages import WHOLE
 
     begin = time.monotonic()
     chosen = target(board)
-    if not simulator_version():
-        raise FileNotFoundError("verilator is not installed; on Debian: apt install verilator g++ make")
+    check_simulator()
     with bars() as shown:
         quantized, network, samples, folder = _quantize(model, images, output, shown)
         compiled, config = _compile(network, samples, chosen.name, folder, shown)
@@ -55,7 +54,7 @@ def demo(
 
         def progress(done: int, total: int, stage: str = "", /) -> None:
             assert advance is not None
-            advance(done, total, state=stage)
+            advance(done, total, stage)
 
         arguments = {
             "verilog": str(folder / "verilog" / "core.v"),
@@ -133,9 +132,9 @@ def _quantize(
         network = quantize(trained, name=name, provenance=checkpoint_provenance(header, checkpoint))
         held_out = load_samples(None, network, images, most=MOST_SIMULATED)
         assert held_out.labels is not None
-        advance(0, len(held_out.images), state="float model")
+        advance(0, len(held_out.images), stage="float model")
         of_float = accuracy(trained, held_out.images, held_out.labels)
-        advance(state="integer model")
+        advance(stage="integer model")
         execution = execute(network, held_out.images, progress=lambda done: advance(done))
         of_integers = execution.accuracy(held_out.labels)
         measured = {
@@ -207,7 +206,7 @@ def _simulate(network: Network, samples: Samples, config: dict[str, int], folder
 
 
 def _done(advance: Any, result: dict[str, Any], total: int) -> None:
-    advance(total, total, state="unchanged" if result["cached"] else "")
+    advance(total, total, stage="unchanged" if result["cached"] else "")
 
 
 def _rows(record: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -129,7 +129,7 @@ def _simulated(
     network: Network, samples: Samples, most: int, board: str | None, sizes: dict[str, int | None], shown: Bars
 ) -> dict[str, Any]:
     """The core's counters and their energy beside the operations of the same images."""
-    from spikeloom.flow.simulation import simulator_version
+    from spikeloom.flow.simulation import check_simulator
     from spikeloom.gen.compiler import compile_network
     from spikeloom.golden.analysis.energy import CONSTANTS, TOTAL, spiking
     from spikeloom.golden.analysis.operations import operations
@@ -139,12 +139,11 @@ def _simulated(
 
     images = samples.images[:most]
     compiled = compile_network(network, core_for(network, board, **sizes))
-    if not simulator_version():
-        raise FileNotFoundError("verilator is not installed; on Debian: apt install verilator g++ make")
+    check_simulator()
     advance = shown.bar("simulating", len(images))
-    advance(state="compiling the core")
+    advance(stage="compiling the core")
     folder = folder_of(network.name) / "simulation"
-    report = simulate(compiled, images, build_dir=folder, progress=lambda done, of: advance(done, of, state=""))
+    report = simulate(compiled, images, build_dir=folder, progress=lambda done, of: advance(done, of, stage=""))
     counted = operations(network, images)
     compared = compare(report, compiled, counted)
     exact = report.images_bit_exact == report.images and not report.counter_differences

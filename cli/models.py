@@ -31,5 +31,5 @@ def models(as_json: AsJson = False) -> None:
         ]
         for x in found
     ]
-    shown = table("Trained models in the package", columns, rows)
+    shown = table("Trained models in the package", columns, rows, wraps="made by")
     emit({"models": [asdict(x) for x in found]}, shown, "Next: spikeloom info NAME", as_json=as_json)

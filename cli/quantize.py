@@ -211,7 +211,7 @@ def _finetuned(
 
     def progress(state: Progress) -> None:
         line = f"integer accuracy {percent(state.accuracy)}  loss {state.loss:.3f}"
-        advance(state=f"epoch {state.epoch} of {state.epochs}  {line}")
+        advance(stage=f"epoch {state.epoch} of {state.epochs}  {line}")
 
     tuned, report = qat.finetune(model, run, folder, restart=restart, progress=progress, stepped=advance)
     about = report.as_dict()

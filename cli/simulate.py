@@ -52,7 +52,7 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Run the Verilog on images and compare every spike, class sum and counter with the golden model."""
-    from spikeloom.flow.simulation import finished_well, simulator_version
+    from spikeloom.flow.simulation import check_simulator, finished_well
     from spikeloom.flow.simulation import simulate as run
     from spikeloom.gen.compiler import compile_network
 
@@ -69,8 +69,7 @@ def simulate(
         accumulator_width=accumulator_width,
     )
     compiled = compile_network(network, config)
-    if not simulator_version():
-        raise FileNotFoundError("verilator is not installed; on Debian: apt install verilator g++ make")
+    check_simulator()
     folder = output or folder_of(network.name) / "simulation"
     if waves is not None:
         waves.parent.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ def sweep(
         advance = shown.bar(plan.name, len(plan.jobs))
 
         def progress(state: Progress) -> None:
-            advance(state.done + state.failed, state=_line(state))
+            advance(state.done + state.failed, stage=_line(state))
 
         options: dict[str, Any] = dict(scheduler=scheduler, workers=workers, progress=progress)
         records = run(function, plan.arguments(), folder / RESULTS, **options)

@@ -87,7 +87,7 @@ def _train_digits(
         advance = shown.bar("training", recipe.epochs)
 
         def progress(state: Progress) -> None:
-            advance(state.epoch, state.epochs, state=_line(state))
+            advance(state.epoch, state.epochs, stage=_line(state))
 
         model, report = golden.train(config, recipe, progress=progress)
     _finish(model, report, recipe.run(config), _checkpoint(output or folder_of(DEFAULT_MODEL)), as_json)
@@ -114,7 +114,7 @@ def _train_run(
         stepping = run.architecture == "spikformer"
 
         def progress(state: Progress) -> None:
-            advance(state=f"epoch {state.epoch} of {state.epochs}  {_line(state, steps=stepping)}")
+            advance(stage=f"epoch {state.epoch} of {state.epochs}  {_line(state, steps=stepping)}")
 
         model, report = golden.train_run(run, path.parent, restart=restart, progress=progress, stepped=advance)
     _finish(model, report, run, path, as_json)

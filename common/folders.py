@@ -8,23 +8,23 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-ENVIRONMENT = "SPIKELOOM_BUILD"
-DEFAULT = "build"
+from .files import build_root
+
 MOST_LETTERS = 100
 """Of a folder's name; file systems take 255 bytes."""
 
-_chosen: ContextVar[Path | None] = ContextVar("build_folder", default=None)
+_chosen: ContextVar[str | os.PathLike[str] | None] = ContextVar("build_folder", default=None)
 
 
 def build_folder() -> Path:
-    """The folder of everything that is made: the one that `building_in` chose, else SPIKELOOM_BUILD, else ``build``."""
-    return _chosen.get() or Path(os.environ.get(ENVIRONMENT) or DEFAULT).expanduser()
+    """The folder of everything that is made: the one of `building_in`, else what `files.build_root` says."""
+    return build_root(_chosen.get())
 
 
 @contextmanager
-def building_in(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Another `build_folder` within the block."""
-    token = _chosen.set(Path(folder).expanduser())
+def building_in(folder: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Another `build_folder` within the block; None leaves it."""
+    token = _chosen.set(folder or _chosen.get())
     try:
         yield
     finally:

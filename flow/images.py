@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from spikeloom.golden.data.origin import trained_on
+
 if TYPE_CHECKING:
     from spikeloom.golden.network import Network
 
@@ -90,14 +92,6 @@ def training_images(data: str, folder: Path | None, network: Network, count: int
         )
     chosen = datasets.spread_out(len(found.labels), count)
     return Samples(found.batch(chosen), found.labels[chosen])
-
-
-def trained_on(provenance: dict[str, Any]) -> tuple[str, Path | None]:
-    """Name and folder of the data set that a checkpoint's header or a network's provenance tells."""
-    recipe = provenance.get("recipe") or {}
-    data = recipe.get("data") or {"name": recipe.get("dataset")}
-    folder = data.get("folder")
-    return data.get("name") or "digits", Path(folder) if folder else None
 
 
 def _read_known(name: str, folder: Path | None) -> Samples:

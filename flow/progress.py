@@ -6,15 +6,17 @@ from typing import Protocol
 
 
 class Advance(Protocol):
-    """Moves one bar: so many done, of so many; state: a few words about it. None leaves what is shown."""
+    """Moves one bar: a `common.progress.Progress` that may leave out what stays as it is."""
 
-    def __call__(self, done: int | None = None, all_: int | None = None, /, *, state: str | None = None) -> None: ...
+    def __call__(self, done: int | None = None, total: int | None = None, stage: str | None = None) -> None: ...
 
 
 class Bars(Protocol):
     """Where bars come from; several may move at the same time."""
 
-    def bar(self, text: str, total: int | None = None) -> Advance: ...
+    def bar(self, text: str, total: int | None = None) -> Advance:
+        """A new bar; total: where it ends, if that is known."""
+        ...
 
 
 class Silent:
@@ -24,5 +26,5 @@ class Silent:
         return _nothing
 
 
-def _nothing(done: int | None = None, all_: int | None = None, /, *, state: str | None = None) -> None:
+def _nothing(done: int | None = None, total: int | None = None, stage: str | None = None) -> None:
     pass

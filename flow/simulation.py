@@ -43,13 +43,13 @@ def simulate(
     if waves is not None and len(images) > MOST_WAVES:
         raise ValueError(f"--waves takes at most {MOST_WAVES} images, not {len(images)}: choose with --images")
     advance = shown.bar("simulating", len(images))
-    advance(state="compiling the core")
+    advance(stage="compiling the core")
 
     def progress(done: int, of: int) -> None:
-        advance(done, of, state="")
+        advance(done, of, stage="")
 
     report = of_network(compiled, images, build_dir=folder, processes=processes, progress=progress, waves=waves)
-    advance(state=f"{report.images_bit_exact} of {report.images} bit-exact")
+    advance(stage=f"{report.images_bit_exact} of {report.images} bit-exact")
     found: list[Difference | CounterDifference] = [*report.differences, *report.counter_differences]
     first = min(found, key=lambda difference: difference.image, default=None)
     golden = {name: int(values.sum()) for name, values in report.golden[TOTAL].items()}
@@ -91,6 +91,12 @@ def simulator_version() -> str:
     if shutil.which("verilator") is None:
         return ""
     return subprocess.run(["verilator", "--version"], capture_output=True, text=True).stdout.strip()
+
+
+def check_simulator() -> None:
+    """FileNotFoundError, with what to install, where there is no Verilator."""
+    if not simulator_version():
+        raise FileNotFoundError("verilator is not installed; on Debian: apt install verilator g++ make")
 
 
 def finished_well(record: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from spikeloom.golden.data import datasets
+from spikeloom.golden.data.origin import class_names
 from spikeloom.golden.models.architectures import Model, make_model
 from spikeloom.golden.models.neurons import compiled_neurons
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
@@ -107,6 +108,8 @@ class TrainingReport:
     seconds: float
     recipe: Recipe | RunConfig
     split: str
+    class_names: tuple[str, ...] = ()
+    """What the classes are called, in the order of their labels; empty where nobody says."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -204,5 +207,6 @@ def _trained(
             seconds=round(time.monotonic() - started, 1),
             recipe=recipe,
             split=datasets.describe(run.data.name, train_set, test_set),
+            class_names=class_names(run.data.name, train_set),
         )
     return model.cpu(), report

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,6 +146,10 @@ def test_bugs_keep_their_traceback(files, monkeypatch, capsys):
     assert run(["info", "tiny.safetensors"]) == 70
     err = capsys.readouterr().err
     assert "Traceback" in err and "bug of SpikeLoom" in err
+    assert run(["info", "tiny.safetensors", "--json"]) == 70
+    out, err = capsys.readouterr()
+    assert "bug of SpikeLoom" in json.loads(out)["error"] and "not a number" in json.loads(out)["error"]
+    assert "Traceback" in err
 
 
 def test_what_counts_as_a_mistake():
@@ -176,3 +181,20 @@ def test_interruption_has_its_own_code(monkeypatch, capsys):
     assert run(["info"]) == 130
     err = capsys.readouterr().err
     assert "Traceback" not in err
+
+
+ESCAPES = "\x1b[2Jwiped\x1b]0;title\x07 \u202egnp"
+
+
+def test_nothing_in_a_file_reaches_the_terminal_as_a_command(files, monkeypatch, capsys):
+    monkeypatch.chdir(files)
+    network = random_network(3, height=4, width=4, stem=(4, 8), hidden=8, classes=4)
+    named = replace(network, name=ESCAPES, provenance={"command": ESCAPES, "split": "[red]brackets[/red]"})
+    named.save("escapes.safetensors")
+    assert run(["info", "escapes.safetensors"]) == 0
+    out, err = capsys.readouterr()
+    assert "wiped" in out and "[red]brackets[/red]" in out
+    assert run(["simulate", "escapes.safetensors"]) == 2  # images of another size; the name is in the message
+    err += capsys.readouterr().err
+    assert "wiped" in err
+    assert not set(out + err) & set("\x1b\x07\u202e")

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from spikeloom.cli.main import run
-from spikeloom.flow.images import load_samples, trained_on
+from spikeloom.flow.images import load_samples
 from spikeloom.golden.data import datasets
+from spikeloom.golden.data.origin import trained_on
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.network.random_network import random_network

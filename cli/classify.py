@@ -1,0 +1,76 @@
+"""`spikeloom classify`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from spikeloom.cli.console import bars, emit, note, percent, table
+from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Board, Columns, Lanes, NeuronLanes
+
+EXAMPLE = "Example: spikeloom classify shoe.jpg bag.png --model fashion --invert"
+
+
+def classify(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="PNG, JPEG, WebP, BMP or .npy, any size.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="MODEL", help="Network, checkpoint or shipped model.")
+    ] = DEFAULT_MODEL,
+    on: Annotated[
+        Literal["golden", "simulator"], typer.Option(help="The integer network, or the Verilog, simulated.")
+    ] = "golden",
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Swap light and dark: for a drawing or a product on white.")
+    ] = False,
+    lanes: Lanes = None,
+    columns: Columns = None,
+    neuron_lanes: NeuronLanes = None,
+    board: Board = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in pictures: class, confidence and class sums of each."""
+    from spikeloom.common.folders import folder_of
+    from spikeloom.flow.classify import answers, class_names, pictures_for
+    from spikeloom.flow.models import load_network
+
+    network = load_network(model)
+    pictures = pictures_for(network, images, invert=invert)
+    exact = None
+    if on == "golden":
+        from spikeloom.golden.network.execute import execute
+
+        sums = execute(network, pictures).sums
+    else:
+        from spikeloom.flow.cores import core_for
+        from spikeloom.flow.simulation import check_simulator
+        from spikeloom.gen.compiler import compile_network
+        from spikeloom.sim.simulate import simulate
+
+        core = core_for(network, board, lanes=lanes, columns=columns, neuron_lanes=neuron_lanes)
+        compiled = compile_network(network, core)
+        check_simulator()
+        with bars() as shown:
+            advance = shown.bar("simulating", len(pictures))
+            advance(stage="compiling the core")
+            folder = folder_of(network.name) / "simulation"
+            report = simulate(compiled, pictures, build_dir=folder, progress=lambda done, of: advance(done, of, ""))
+        sums, exact = report.sums, report.images_bit_exact == report.images
+    found = answers(network, sums)
+    record = {
+        "network": network.name,
+        "on": on,
+        "bit_exact": exact,
+        "class_names": class_names(network),
+        "images": [{"file": path, **asdict(answer)} for path, answer in zip(images, found, strict=True)],
+    }
+    rows = [
+        [str(path), x.name, percent(x.confidence), " ".join(f"{y:,}" for y in x.sums)]
+        for path, x in zip(images, found, strict=True)
+    ]
+    emit(record, table(network.name, ["image", "class", "confidence", "sums"], rows, wraps="sums"), as_json=as_json)
+    if exact is False:
+        note("the simulated core is not golden in every spike: see `spikeloom simulate`")
+        raise typer.Exit(1)
