@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from .files import build_root
-
+ENVIRONMENT = "SPIKELOOM_BUILD"
+DEFAULT = "build"
 MOST_LETTERS = 100
 """Of a folder's name; file systems take 255 bytes."""
 
@@ -17,8 +17,8 @@ _chosen: ContextVar[str | os.PathLike[str] | None] = ContextVar("build_folder", 
 
 
 def build_folder() -> Path:
-    """The folder of everything that is made: the one of `building_in`, else what `files.build_root` says."""
-    return build_root(_chosen.get())
+    """The folder of everything that is made: the one of `building_in`, else SPIKELOOM_BUILD's, else ``build``."""
+    return Path(_chosen.get() or os.environ.get(ENVIRONMENT) or DEFAULT).expanduser()
 
 
 @contextmanager
