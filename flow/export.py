@@ -36,6 +36,9 @@ def export(compiled: Compiled, verilog: str, samples: Samples, folder: Path) -> 
 
 
 def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> dict[str, Any]:
+    from spikeloom.gen.host.c_header import c_header
+    from spikeloom.gen.host.csr_csv import csr_csv
+    from spikeloom.gen.host.pixels import pack_pixels
     from spikeloom.golden.network.execute import check_images, execute
     from spikeloom.rtl.core.layouts import WORD_BITS, parameters
     from spikeloom.rtl.core.registers import Region, Register
@@ -43,7 +46,7 @@ def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> d
     network, config, program = compiled.network, compiled.config, compiled.program
     images = check_images(network, samples.images)
     execution = execute(network, images, record=True)
-    pixels = pixel_words(images)
+    pixels = pack_pixels(images)
     addresses = {
         "control": Region.REGISTERS.address(Register.CONTROL),
         "status": Region.REGISTERS.address(Register.STATUS),
@@ -55,6 +58,8 @@ def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> d
         "weights": Region.WEIGHTS.address(),
     }
     (folder / "core.v").write_text(verilog)
+    (folder / "spikeloom.h").write_text(c_header())
+    (folder / "csr.csv").write_text(csr_csv(config))
     network.save(folder / "network.safetensors")
     _write_hex(folder / "program.hex", program.program_words, WORD_BITS)
     _write_hex(folder / "parameters.hex", program.parameter_words, parameters(config).size)
@@ -77,7 +82,7 @@ def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> d
         "classes": network.classes,
         "options": chosen,
     }
-    for name, style in (("testbench.v", "{:06x}"), ("README.md", "`0x{:06x}`")):
+    for name, style in (("testbench.v", "{:07x}"), ("README.md", "`0x{:07x}`")):
         shown = {key: style.format(value) for key, value in addresses.items()}
         text = Template((TEMPLATES / name).read_text()).substitute(words | shown)
         (folder / name).write_text(text)
@@ -85,12 +90,6 @@ def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> d
     manifest = compiled.manifest() | {"host_bus": addresses, "images": len(samples.images), "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
-
-
-def pixel_words(images: np.ndarray) -> np.ndarray:
-    """Images (n, C, H, W) as the host writes them, uint32 (n, words): rows by columns by channels."""
-    pixels = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).reshape(len(images), -1)
-    return np.pad(pixels, ((0, 0), (0, -pixels.shape[1] % 4))).view("<u4")
 
 
 def _write_hex(path: Path, values: Iterable[int], bits: int) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from amaranth.lib import data, enum
 
 from spikeloom.gen.errors import CompileError
+from spikeloom.gen.host.pixels import ImageFormat
 from spikeloom.gen.memory_map import MemoryMap, Placement
 from spikeloom.golden.network import IMAGE, PIXEL_BITS, Layer, Network
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind, Write, parameters
+from spikeloom.rtl.core.registers import ProgramInfo, Region, Register, region_words, row_stride
 
 KINDS = {"accumulate": Kind.ACCUMULATE, "attention": Kind.ATTENTION, "readout": Kind.READOUT}
 
@@ -23,13 +28,56 @@ class Program:
 
     descriptors: fields of `layouts.DESCRIPTOR`, one dict a layer, with the image's and the end's.
     program_words: 32-bit words of the packed descriptors. parameter_words: one a word of `neuron_lanes` neurons.
-    weight_rows: one a row of `lanes` weights.
+    weight_rows: one a row of `lanes` weights. config: of the core that it was made for; larger ones run it too.
+    image: what the host gives and gets.
     """
 
     descriptors: tuple[dict[str, Any], ...]
     program_words: tuple[int, ...]
     parameter_words: tuple[int, ...]
     weight_rows: tuple[int, ...]
+    config: CoreConfig
+    image: ImageFormat
+
+    @cached_property
+    def hash(self) -> int:
+        """32 bits that tell this Program from others, never 0."""
+        digest = hashlib.sha256(
+            repr((self.program_words, self.parameter_words, self.weight_rows, self.image)).encode()
+        ).digest()
+        return int.from_bytes(digest[:4], "little") or 1
+
+    @property
+    def info(self) -> list[int]:
+        """The core's `registers.ProgramInfo`."""
+        return self.image.words(program_hash=self.hash)
+
+    def host_writes(self) -> list[tuple[int, int]]:
+        """(word address, word) of every write that loads this Program into an idle core, in order.
+
+        The core holds no Program, by its hash of 0, from the first write to the last.
+
+        Raises
+        ------
+        ValueError
+            where a memory is larger than its region of the host bus.
+        """
+        region_words(self.config)
+        info = Region.REGISTERS.address(Register.PROGRAM_INFO)
+        writes = [(info + ProgramInfo.HASH, 0)]
+        writes += [(Region.PROGRAM.address(i), word) for i, word in enumerate(self.program_words)]
+        writes += _row_writes(Region.PARAMETERS, self.parameter_words, parameters(self.config).size)
+        writes += _row_writes(Region.WEIGHTS, self.weight_rows, self.config.lanes * self.config.weight_width)
+        return writes + [(info + i, word) for i, word in enumerate(self.info)][::-1]
+
+
+def _row_writes(region: Region, rows: Sequence[int], width: int) -> list[tuple[int, int]]:
+    stride, mask = row_stride(width), (1 << WORD_BITS) - 1
+    return [
+        (region.address(index * stride + i), row >> WORD_BITS * i & mask)
+        for index, row in enumerate(rows)
+        for i in range(-(-width // WORD_BITS))
+    ]
 
 
 def make_program(network: Network, config: CoreConfig, memory: MemoryMap) -> Program:
@@ -57,6 +105,15 @@ def make_program(network: Network, config: CoreConfig, memory: MemoryMap) -> Pro
         program_words=tuple(word for d in descriptors for word in pack_descriptor(d)),
         parameter_words=tuple(parameter_words),
         weight_rows=tuple(weight_rows),
+        config=config,
+        image=ImageFormat(
+            channels=network.channels,
+            height=network.height,
+            width=network.width,
+            frame=network.frame if network.padding_pixel else 0,
+            padding_pixel=network.padding_pixel,
+            classes=network.classes,
+        ),
     )
 
 

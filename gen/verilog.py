@@ -18,5 +18,6 @@ def core_verilog(config: CoreConfig, program: Program | None = None) -> str:
             "program_words": program.program_words,
             "parameter_words": program.parameter_words,
             "weight_rows": program.weight_rows,
+            "program_info": program.info,
         }
     return verilog.convert(Core(config=config, **contents), name=CORE_MODULE, emit_src=False)

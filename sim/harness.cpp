@@ -6,6 +6,7 @@
 // TRACE: image, cycle, payload words. LAYERS: image, cycle, counter words. RESULTS: image, sums, counter words.
 
 #include "Vspikeloom_core.h"
+#include "spikeloom.h"
 #include "verilated.h"
 #ifdef WAVES
 #include "verilated_fst_c.h"
@@ -23,7 +24,6 @@
 namespace {
 
 constexpr uint32_t kWrite = 1, kImage = 2;
-constexpr uint32_t kControl = 1, kPixels = 3, kResults = 1u << 20;
 constexpr uint64_t kMostCycles = 1ull << 27;  // of one image: a core that hangs ends the run
 
 using Words = std::vector<uint32_t>;
@@ -97,14 +97,14 @@ class Harness {
             }
         } while (!HOST(acknowledge));
         const uint32_t read = HOST(read_data);
-        HOST(request) = 0;
         tick();
+        HOST(request) = 0;
         return read;
     }
 
     void image(const Words& pixels) {
-        access(kControl, true, 1);
-        for (uint32_t word : pixels) access(kPixels, true, word);
+        access(SPIKELOOM_CONTROL, true, SPIKELOOM_CONTROL_START);
+        for (uint32_t word : pixels) access(SPIKELOOM_PIXELS, true, word);
         const uint64_t start = cycle_;
         while (core_.busy) {
             tick();
@@ -116,7 +116,7 @@ class Harness {
         }
         tick();
         Words record{image_};
-        for (uint32_t i = 0; i < CLASSES; ++i) record.push_back(access(kResults | i, false, 0));
+        for (uint32_t i = 0; i < CLASSES; ++i) record.push_back(access(SPIKELOOM_RESULTS + i, false, 0));
         append(record, core_.trace_counts, COUNTER_BITS);
         put(results_, record);
         std::fflush(results_);  // progress is read from its size

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from spikeloom.gen.host.c_header import c_header
+from spikeloom.gen.host.pixels import pack_pixels
 from spikeloom.gen.program import Program
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.counters import COUNTER_BITS, COUNTERS
-from spikeloom.rtl.core.layouts import WORD_BITS, parameters, trace
-from spikeloom.rtl.core.registers import Region
+from spikeloom.rtl.core.layouts import WORD_BITS, trace
 
 HARNESS = Path(__file__).with_name("harness.cpp")
 WRITE, IMAGE = 1, 2
@@ -57,7 +58,9 @@ class VerilatedCore:
 
     def __init__(self, verilog: str, *, config: CoreConfig, build_dir: str | os.PathLike[str], waves: bool = False):
         self.config, self.waves = config, waves
-        key = hashlib.sha256(verilog.encode() + HARNESS.read_bytes() + bytes([waves])).hexdigest()[:16]
+        self.header = c_header()
+        texts = verilog.encode() + HARNESS.read_bytes() + self.header.encode()
+        key = hashlib.sha256(texts + bytes([waves])).hexdigest()[:16]
         self.folder = Path(build_dir).resolve() / f"verilated-{key}"
         self.executable = self.folder / "harness"
         if not self.executable.exists():
@@ -69,6 +72,7 @@ class VerilatedCore:
         self.folder.mkdir(parents=True, exist_ok=True)
         source = self.folder / "core.v"
         source.write_text(verilog)
+        (self.folder / "spikeloom.h").write_text(self.header)
         defines = {
             "CLASSES": self.config.classes,
             "COUNTER_BITS": COUNTER_BITS * len(COUNTERS),
@@ -79,7 +83,7 @@ class VerilatedCore:
             "verilator", "--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast",
             "--noassert", "-Wno-fatal", "-Wno-lint", "--top-module", "spikeloom_core",
             "--Mdir", str(self.folder / "obj"),
-            "-CFLAGS", f"-O2 {flags}", "-MAKEFLAGS", "OPT_SLOW=-O0", "-o", str(self.folder / "harness.part"),
+            "-CFLAGS", f"-O2 -I.. {flags}", "-MAKEFLAGS", "OPT_SLOW=-O0", "-o", str(self.folder / "harness.part"),
             *(["--trace-fst"] if self.waves else []), str(source), str(HARNESS),
         ]  # fmt: skip
         environment = os.environ | {"MAKEFLAGS": f"-j{os.cpu_count() or 1}"}
@@ -152,9 +156,9 @@ class VerilatedCore:
                 return
 
     def _commands(self, images: np.ndarray, program: Program | None) -> bytes:
-        parts = [] if program is None else [load_commands(program, self.config)]
-        pixels = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).reshape(len(images), -1)
-        words = np.pad(pixels, ((0, 0), (0, -pixels.shape[1] % 4))).view("<u4")
+        writes = [] if program is None else program.host_writes()
+        parts = [np.array([(WRITE, address, word) for address, word in writes], np.uint32)]
+        words = pack_pixels(images)
         heads = np.tile(np.array([IMAGE, words.shape[1]], np.uint32), (len(images), 1))
         parts.append(np.concatenate([heads, words], axis=1).astype("<u4"))
         return b"".join(part.tobytes() for part in parts)
@@ -205,22 +209,3 @@ class VerilatedCore:
         spikes = bits[:, lanes.offset : lanes.offset + lanes.width]
         records["spikes"] = np.packbits(spikes, axis=1, bitorder="little")
         return records
-
-
-def load_commands(program: Program, config: CoreConfig) -> np.ndarray:
-    """Host writes that replace the Program, as harness commands, uint32 (writes, 3)."""
-    writes = [(Region.PROGRAM.address(i), word) for i, word in enumerate(program.program_words)]
-    writes += _row_writes(Region.PARAMETERS, program.parameter_words, parameters(config).size)
-    writes += _row_writes(Region.WEIGHTS, program.weight_rows, config.lanes * config.weight_width)
-    return np.array([(WRITE, address, word) for address, word in writes], np.uint32)
-
-
-def _row_writes(region: Region, rows: Sequence[int], width: int) -> list[tuple[int, int]]:
-    words = -(-width // WORD_BITS)
-    stride = 1 << (words - 1).bit_length()
-    mask = (1 << WORD_BITS) - 1
-    return [
-        (region.address(index * stride + i), row >> WORD_BITS * i & mask)
-        for index, row in enumerate(rows)
-        for i in range(words)
-    ]

@@ -4,10 +4,10 @@
 `timescale 1ns / 1ps
 module testbench;
     localparam IMAGES = $images, WORDS = $words, CLASSES = $classes;
-    localparam CONTROL = 24'h$control, STATUS = 24'h$status, PIXELS = 24'h$pixels, RESULTS = 24'h$results;
+    localparam CONTROL = 28'h$control, STATUS = 28'h$status, PIXELS = 28'h$pixels, RESULTS = 28'h$results;
 
     reg clk = 0, rst = 1, request = 0, write = 0;
-    reg [23:0] address = 0;
+    reg [27:0] address = 0;
     reg [31:0] write_data = 0;
     wire acknowledge;
     wire [31:0] read_data;
@@ -25,7 +25,7 @@ module testbench;
     always @(posedge clk) cycles = cycles + 1;
 
     // One access: hold the request until the acknowledge; inputs change at the falling edge.
-    task access(input to_write, input [23:0] where, input [31:0] value);
+    task access(input to_write, input [27:0] where, input [31:0] value);
         begin
             @(negedge clk);
             request = 1; write = to_write; address = where; write_data = value;

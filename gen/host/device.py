@@ -1,30 +1,45 @@
-"""The host's end of the link: frames of the bridge, and the core behind them.
+"""The host's driver of a core behind the bridge.
 
-`docs/host-protocol.md` has the protocol. The transport is pyserial's ``Serial`` with a time-out, or anything
-with the same ``read(count)`` (which returns fewer bytes when time is over) and ``write(data)``.
+The transport is pyserial's ``Serial`` with a time-out, or anything with the same ``read(count)`` (which returns fewer
+bytes when time is over) and ``write(data)``.
 """
 
 from __future__ import annotations
 
-import struct
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from spikeloom.gen.host.pixels import ImageFormat, pack_pixels
+from spikeloom.gen.host.protocol import MOST_WORDS, decode_words, encode_read, encode_write
+from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.counters import COUNTERS
-from spikeloom.rtl.core.registers import IDENTITY, Region, Register
-from spikeloom.rtl.host.uart_bridge import ADDRESS_BITS, Command
+from spikeloom.rtl.core.registers import (
+    CAPABILITIES,
+    DESCRIPTOR_VERSION,
+    IDENTITY,
+    LONGEST_WATCHDOG,
+    MAP_VERSION,
+    MOST_REFUSED,
+    PROGRAM_INFO_WORDS,
+    REFUSED_SHIFT,
+    Control,
+    ProgramInfo,
+    Region,
+    Register,
+    Status,
+    checksum,
+)
 
-MOST_WORDS = 255
-"""Words of one frame."""
+if TYPE_CHECKING:
+    from spikeloom.gen.program import Program
 
-STATUS_BUSY, STATUS_DONE, STATUS_PIXELS = 1, 2, 4
-
-_HEADER = struct.Struct(">BBI")
-_PIXELS_PER_WORD = 4
+_EQUAL = ("lanes", "columns", "neuron_lanes", "weight_width", "potential_width")
+"""Sizes that shape a Program; of the others a core may have more than a Program needs."""
 
 
 class HostError(RuntimeError):
@@ -41,66 +56,17 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """What the board says about one image.
-
-    sums: class sums, signed. counters: by name, of this image.
-    """
+    """What the board says about one image."""
 
     sums: list[int]
+    """Class sums, signed."""
     counters: dict[str, int]
+    """By name, of this image."""
 
     @property
     def label(self) -> int:
         """Class with the largest sum; the first of equals."""
         return int(np.argmax(self.sums))
-
-
-def encode_write(address: int, words: Sequence[int], *, fixed: bool = False) -> bytes:
-    """Frame that writes words to consecutive addresses, or all to one.
-
-    Raises ValueError for an address or a word out of range, and for no words or more than `MOST_WORDS`.
-    """
-    _check(address, len(words), fixed=fixed)
-    for word in words:
-        if not 0 <= word < 1 << 32:
-            raise ValueError(f"word must be in range(2**32), not {word!r}")
-    command = Command.WRITE_FIXED if fixed else Command.WRITE
-    return _HEADER.pack(command, len(words), address) + struct.pack(f">{len(words)}I", *words)
-
-
-def encode_read(address: int, count: int, *, fixed: bool = False) -> bytes:
-    """Frame that asks for words of consecutive addresses, or always of one."""
-    _check(address, count, fixed=fixed)
-    return _HEADER.pack(Command.READ_FIXED if fixed else Command.READ, count, address)
-
-
-def decode_words(answer: bytes) -> list[int]:
-    """Words of the answer to a read."""
-    if len(answer) % 4:
-        raise ValueError(f"an answer has four bytes a word, not {len(answer)} bytes")
-    return list(struct.unpack(f">{len(answer) // 4}I", answer))
-
-
-def _check(address: int, count: int, *, fixed: bool) -> None:
-    if not 1 <= count <= MOST_WORDS:
-        raise ValueError(f"a frame has 1 to {MOST_WORDS} words, not {count!r}")
-    if not 0 <= address <= (1 << ADDRESS_BITS) - (1 if fixed else count):
-        raise ValueError(f"addresses have {ADDRESS_BITS} bits: {address:#x} and {count} words do not fit")
-
-
-def pack_pixels(image: np.ndarray) -> list[int]:
-    """Words of an image (C, H, W) of uint8: rows by columns by channels, four a word, first in the low byte.
-
-    Raises TypeError or ValueError for anything else.
-    """
-    image = np.asarray(image)
-    if image.dtype != np.uint8:
-        raise TypeError(f"pixels must be uint8, not {image.dtype}")
-    if image.ndim != 3 or not image.size:
-        raise ValueError(f"an image must be (channels, height, width), not {image.shape}")
-    pixels = image.transpose(1, 2, 0).tobytes()
-    pixels += bytes(-len(pixels) % _PIXELS_PER_WORD)
-    return [int(word) for word in np.frombuffer(pixels, dtype="<u4")]
 
 
 class Device:
@@ -113,8 +79,8 @@ class Device:
         Seconds until an image must be done.
     resynchronise_s : float
         Silence that makes the bridge forget half a frame; longer than its time-out.
-    sleep : function
-        For waiting; simulations give their own.
+    sleep, clock : functions
+        To wait seconds, and to know how many have passed; simulations give their own.
     """
 
     def __init__(
@@ -124,11 +90,13 @@ class Device:
         timeout_s: float = 5.0,
         resynchronise_s: float = 0.15,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
         self._timeout_s = timeout_s
         self._resynchronise_s = resynchronise_s
-        self._sleep = sleep
+        self._sleep, self._clock = sleep, clock
+        self._image: ImageFormat | None = None
 
     def resynchronise(self) -> None:
         """Make the bridge expect a new frame, whatever was sent before; drop what it still says."""
@@ -144,7 +112,7 @@ class Device:
         identity = None
         for _ in range(2):
             try:
-                (identity,) = self.read_words(Region.REGISTERS.address(Register.IDENTITY))
+                (identity,) = self._registers(Register.IDENTITY)
             except HostError:
                 identity = None
             if identity == IDENTITY:
@@ -153,6 +121,105 @@ class Device:
         if identity is None:
             raise HostError("the board does not answer: is it programmed, and are port and baud rate right?")
         raise HostError(f"the board says {identity:#010x}, not {IDENTITY:#010x}: it holds another design")
+
+    @cached_property
+    def core(self) -> CoreConfig:
+        """The core's sizes, as it says.
+
+        Raises HostError for a core with another register map or other descriptors than this driver's.
+        """
+        self.identify()
+        values = dict(zip(CAPABILITIES, self._registers(Register.CAPABILITIES, len(CAPABILITIES)), strict=True))
+        for name, wanted in (("map_version", MAP_VERSION), ("descriptor_version", DESCRIPTOR_VERSION)):
+            if (found := values.pop(name)) != wanted:
+                raise HostError(f"the core has {name} {found}, this driver {wanted}: build the bitstream again")
+        del values["engines"]
+        return CoreConfig(**values)
+
+    @property
+    def image(self) -> ImageFormat:
+        """The images that the core's Program takes; HostError where it holds none."""
+        if self._image is None:
+            _ = self.core
+            words = self._registers(Register.PROGRAM_INFO, PROGRAM_INFO_WORDS)
+            if not words[ProgramInfo.HASH]:
+                raise HostError("the core holds no Program: load one")
+            try:
+                self._image = ImageFormat.from_words(words)
+            except ValueError as error:
+                raise HostError(f"the core holds no Program that can be used, load one: {error}") from error
+        return self._image
+
+    def holds(self, program: Program) -> bool:
+        """Whether the core has this Program, as far as whoever loaded it says."""
+        _ = self.core
+        return self._registers(Register.PROGRAM_INFO + ProgramInfo.HASH)[0] == program.hash
+
+    def load(self, program: Program) -> None:
+        """Replace the core's Program, whatever the core does at the moment, and check that it came whole.
+
+        Raises
+        ------
+        HostError
+            where the Program is for another core, or the link lost something: the core holds no Program then.
+        """
+        if why := _mismatch(program.config, self.core):
+            raise HostError(f"the Program is for another core: {why}")
+        self._image = None
+        self.abort()
+        writes = program.host_writes()
+        for address, words in _runs(writes[:-1]):
+            self.write_words(address, words)
+        self._check_refused("of the Program")
+        (found,) = self._registers(Register.CHECKSUM)
+        if found != (wanted := checksum(writes)):
+            raise HostError(
+                f"the Program did not arrive whole (checksum {found:#010x}, not {wanted:#010x}): load again"
+            )
+        self.write_words(writes[-1][0], [writes[-1][1]])
+        self._image = program.image
+
+    def abort(self) -> None:
+        """Bring the core back to idle, whatever it does; its Program stays."""
+        self.write_words(Region.REGISTERS.address(Register.CONTROL), [Control.ABORT])
+        if (status := self.status()) & (Status.BUSY | Status.DONE):
+            raise HostError(f"the core does not obey an abort: status {status:#x}")
+
+    def set_watchdog(self, log2_cycles: int) -> None:
+        """Stop an image that takes 2 ** log2_cycles cycles, the time for its pixels not counted; 0: never."""
+        if log2_cycles not in range(LONGEST_WATCHDOG + 1):
+            raise ValueError(f"log2_cycles must be in 0..{LONGEST_WATCHDOG}, not {log2_cycles!r}")
+        self.write_words(Region.REGISTERS.address(Register.WATCHDOG), [log2_cycles])
+
+    def status(self) -> Status:
+        """What the core does, without the count of refused writes."""
+        return Status(self._registers(Register.STATUS)[0] & (1 << REFUSED_SHIFT) - 1)
+
+    def refused_writes(self) -> int:
+        """Writes that the core refused since the last start or abort, at most 255."""
+        return self._registers(Register.STATUS)[0] >> REFUSED_SHIFT & MOST_REFUSED
+
+    def infer(self, image: np.ndarray, *, classes: int | None = None) -> Inference:
+        """Compute one image (C, H, W) of uint8, without the frame that the Program may want.
+
+        Raises
+        ------
+        ValueError, TypeError
+            for an image of another shape than the Program's, or other classes.
+        HostError
+            where the core stops, takes too long (it is aborted then) or lost something.
+        """
+        wanted = self.image
+        if classes is not None and classes != wanted.classes:
+            raise ValueError(f"classes must be the Program's {wanted.classes}, not {classes!r}")
+        words = pack_pixels(wanted.framed(np.asarray(image))).tolist()
+        if self.status() & Status.BUSY:  # an image broke off
+            self.abort()
+        self.write_words(Region.REGISTERS.address(Register.CONTROL), [Control.START])
+        self.write_words(Region.REGISTERS.address(Register.PIXELS), words, fixed=True)
+        self._wait()
+        self._check_refused("of the image")
+        return Inference(sums=self._sums(wanted.classes), counters=self._counters())
 
     def read_words(self, address: int, count: int = 1) -> list[int]:
         """Words of consecutive addresses; HostError where the answer is short."""
@@ -164,7 +231,7 @@ class Device:
             while len(answer) < 4 * part:
                 more = self._transport.read(4 * part - len(answer))
                 if not more:
-                    raise HostError(f"the board answered {len(answer)} bytes of {4 * part} for address {address:#08x}")
+                    raise HostError(f"the board answered {len(answer)} bytes of {4 * part} for address {address:#09x}")
                 answer += more
             words += decode_words(answer)
         return words
@@ -175,48 +242,62 @@ class Device:
             part = words[start : start + MOST_WORDS]
             self._transport.write(encode_write(address if fixed else address + start, part, fixed=fixed))
 
-    def load_words(self, region: Region, words: Iterable[int], *, offset: int = 0) -> None:
-        """Fill a memory of the core, e.g. ``Region.WEIGHTS``; only while no image is computed."""
-        if self.status() & STATUS_BUSY:
-            raise HostError("the core is busy: load a Program between images")
-        self.write_words(region.address(offset), list(words))
+    def _registers(self, first: int, count: int = 1) -> list[int]:
+        return self.read_words(Region.REGISTERS.address(first), count)
 
-    def status(self) -> int:
-        """`STATUS_BUSY`, `STATUS_DONE`, `STATUS_PIXELS`, ORed."""
-        return self.read_words(Region.REGISTERS.address(Register.STATUS))[0]
+    def _wait(self) -> None:
+        """Until the class sums are there."""
+        deadline = self._clock() + self._timeout_s
+        while True:
+            status = self.status()
+            if status & Status.DONE:
+                return
+            if status & Status.BAD_DESCRIPTOR:
+                raise HostError("the core stopped at a descriptor that it does not know: load the Program again")
+            if status & Status.TIMED_OUT:
+                raise HostError("the core's watchdog stopped the image: load the Program again, or let it run longer")
+            if not status & Status.BUSY:
+                raise HostError("the core did not start the image, or forgot it: is its link or its power bad?")
+            if self._clock() > deadline:
+                waiting = "waits for pixels" if status & Status.PIXELS else "has no result"
+                self.abort()
+                raise HostError(f"after {self._timeout_s:g} s the core still {waiting}; it was aborted")
 
-    def infer(self, image: np.ndarray, *, classes: int) -> Inference:
-        """Compute one image (C, H, W) of uint8.
-
-        Raises HostError where the core takes too long, or does not want what it is given.
-        """
-        words = pack_pixels(image)
-        pixels = Region.REGISTERS.address(Register.PIXELS)
-        if self.status() & STATUS_PIXELS:  # an image broke off: complete it with anything
-            self.write_words(pixels, [0] * len(words), fixed=True)
-            self._wait_until(STATUS_DONE, "does not finish an image that was broken off")
-        self.write_words(Region.REGISTERS.address(Register.CONTROL), [1])
-        if not self.status() & STATUS_PIXELS:
-            raise HostError("the core does not ask for pixels: does it hold a Program?")
-        self.write_words(pixels, words, fixed=True)
-        self._wait_until(
-            STATUS_DONE, f"has no result for {len(words)} words of pixels: has the model another image size?"
-        )
-        return Inference(sums=self._sums(classes), counters=self._counters())
-
-    def _wait_until(self, bit: int, failure: str) -> None:
-        deadline = time.monotonic() + self._timeout_s
-        while not self.status() & bit:
-            if time.monotonic() > deadline:
-                raise HostError(f"after {self._timeout_s:g} s the core {failure}")
+    def _check_refused(self, what: str) -> None:
+        if refused := self.refused_writes():
+            many = f"{refused} or more" if refused == MOST_REFUSED else refused
+            raise HostError(f"the core refused {many} writes {what}: does somebody else use it?")
 
     def _sums(self, classes: int) -> list[int]:
         words = self.read_words(Region.RESULTS.address(), classes)
         return [word - (1 << 32) if word >> 31 else word for word in words]
 
     def _counters(self) -> dict[str, int]:
-        values = self.read_words(Region.REGISTERS.address(Register.COUNTERS), len(COUNTERS))
-        return dict(zip(COUNTERS, values, strict=True))
+        return dict(zip(COUNTERS, self._registers(Register.COUNTERS, len(COUNTERS)), strict=True))
+
+
+def _mismatch(program: CoreConfig, core: CoreConfig) -> str:
+    """Which sizes of the core do not suit a Program, both named; empty where all do."""
+    has = asdict(core)
+    return "; ".join(
+        f"{name} {needs}, the core has {has[name]}"
+        for name, needs in asdict(program).items()
+        if (has[name] != needs if name in _EQUAL else has[name] < needs)
+    )
+
+
+def _runs(writes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
+    """Writes to consecutive addresses, joined: the first address and the words."""
+    address, words = 0, list[int]()
+    for where, word in writes:
+        if words and where != address + len(words):
+            yield address, words
+            words = []
+        if not words:
+            address = where
+        words.append(word)
+    if words:
+        yield address, words
 
 
 def open_serial(port: str, *, baud: int = 1_000_000, timeout_s: float = 0.5) -> Transport:

@@ -1,8 +1,8 @@
 """The accelerator: from 8-bit pixels to class sums."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import fifo, wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 from .ac_array import AcArray
 from .activation_store import ActivationStore
@@ -43,18 +43,20 @@ class Core(wiring.Component):
     program_words : sequence of int, 32-bit words of descriptors
     parameter_words : sequence of int, packed `layouts.parameters`
     weight_rows : sequence of int, packed rows
-        Initial contents; a host can replace all three while the core is idle.
+    program_info : sequence of int, `registers.ProgramInfo`
+        Initial contents; a host can replace all four while the core is idle.
 
     Members
     -------
-    host : Out(HostBus), see `registers`
+    host : In(HostBus), see `registers`
     busy, done : Out(1), done stays until the next start
     trace_valid : Out(1), trace_word : Out(layouts.trace), what neurons fire, as it happens; for simulation
     layer_end : Out(1), trace_counts : Out, the counters: for simulation
     """
 
-    def __init__(self, *, config: CoreConfig, program_words=(), parameter_words=(), weight_rows=()):
+    def __init__(self, *, config: CoreConfig, program_words=(), parameter_words=(), weight_rows=(), program_info=()):
         self.config = config
+        self.program_info = program_info
         self.program = LoadableMemory(
             width=WORD_BITS, depth=config.program_layers * DESCRIPTOR_WORDS, init=program_words
         )
@@ -65,7 +67,7 @@ class Core(wiring.Component):
         self.counters = Counters()
         super().__init__(
             {
-                "host": Out(HostBus()),
+                "host": In(HostBus()),
                 "busy": Out(1),
                 "done": Out(1),
                 "trace_valid": Out(1),
@@ -76,7 +78,7 @@ class Core(wiring.Component):
         )
 
     def elaborate(self, platform):
-        m = Module()
+        m = Module()  # everything but the host's port, which resets it; memories keep their contents
         config = self.config
         m.submodules.sequencer = self.sequencer = Sequencer(config=config)
         m.submodules.program = self.program
@@ -92,14 +94,17 @@ class Core(wiring.Component):
         m.submodules.writer = self.writer = ActivationWriter(config=config)
         m.submodules.results = self.results = ResultStore(config=config)
         m.submodules.counters = self.counters
-        m.submodules.host_port = self.host_port = HostPort(config=config)
+        self.host_port = HostPort(config=config, program_info=self.program_info)
         self._connect_host(m)
         self._connect_program(m)
         self._connect_events(m)
         self._connect_neurons(m)
         self._connect_activations(m)
         self._connect_counters(m)
-        return m
+        top = Module()
+        top.submodules.host_port = self.host_port
+        top.submodules.engine = ResetInserter(self.host_port.abort)(m)
+        return top
 
     def _connect_host(self, m):
         port, sequencer, results = self.host_port, self.sequencer, self.results
@@ -109,6 +114,7 @@ class Core(wiring.Component):
             sequencer.start.eq(port.start),
             port.busy.eq(sequencer.busy),
             port.done.eq(sequencer.done),
+            port.fault.eq(sequencer.fault),
             port.image_loaded.eq(self.image_loader.done),
             port.counts.eq(self.counters.counts),
             results.read_address.eq(port.result_address),
@@ -241,7 +247,7 @@ class Core(wiring.Component):
             increments.neuron_wait_cycles.eq(running & array.rows.valid & ~array.rows.ready),
             increments.events.eq(applied),
             increments.sops_done.eq(Mux(applied, spiking, 0)),
-            increments.sops_gated.eq(Mux(applied, silent, 0)),
+            increments.sops_gated.eq(Mux(applied, silent, 0) if config.columns > 1 else 0),
             increments.rows_offered.eq(self.scanner.rows_offered),
             increments.kv_updates.eq(self.kv.updated),
             increments.words_read.eq(self.scanner.read_request & self.scanner.read_grant),

@@ -35,6 +35,7 @@ class Sequencer(wiring.Component):
     jobs : Out(stream of `layouts.job`)
     job_finished : In(1); quiet : In(1), the neurons' last word is written
     busy : Out(1); done : Out(1), the cycle in which the Program ends; layer_end : Out(1), a layer has ended
+    fault : Out(1), the cycle in which it stops instead: at a kind that does not exist, or at a second image
     """
 
     def __init__(self, *, config: CoreConfig):
@@ -55,6 +56,7 @@ class Sequencer(wiring.Component):
                 "quiet": In(1),
                 "busy": Out(1),
                 "done": Out(1),
+                "fault": Out(1),
                 "layer_end": Out(1),
             }
         )
@@ -68,6 +70,7 @@ class Sequencer(wiring.Component):
             mask.layer.eq(self.layer),
             mask.step.eq(self.step),
         ]
+        image_taken = Signal()  # the host gives one image a run
         outstanding = Signal(8)
         issued = self.jobs.valid & self.jobs.ready
         m.d.sync += outstanding.eq(outstanding + issued - self.job_finished)
@@ -86,6 +89,7 @@ class Sequencer(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += self.busy.eq(0)
                 m.d.sync += self.program_address.eq(0)
+                m.d.sync += image_taken.eq(0)
                 with m.If(self.start):
                     m.next = "FETCH"
             with m.State("FETCH"):
@@ -97,12 +101,18 @@ class Sequencer(wiring.Component):
                         m.d.comb += self.done.eq(1)
                         m.next = "IDLE"
                     with m.Case(Kind.IMAGE):
+                        m.d.sync += image_taken.eq(1)
+                        m.d.comb += self.fault.eq(image_taken)
                         m.next = "IMAGE"
-                    with m.Default():
+                    with m.Case(Kind.ACCUMULATE, Kind.ATTENTION, Kind.READOUT):
                         with m.If(mask.skip):
                             m.next = "DRAIN"
                         with m.Else():
                             m.next = "RUN"
+                    with m.Default():
+                        m.d.comb += self.fault.eq(1)
+                with m.If(self.fault):
+                    m.next = "IDLE"
             with m.State("IMAGE"):
                 m.d.comb += self.load_image.eq(1)
                 with m.If(self.image_loaded):

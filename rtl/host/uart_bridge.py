@@ -1,4 +1,4 @@
-"""The host's serial line as a master of the core's bus."""
+"""The host's serial line as an initiator on the core's bus."""
 
 from enum import IntEnum
 
@@ -6,10 +6,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..core.registers import HostBus
+from ..core.registers import ADDRESS_BITS, HostBus
 from .serial import SerialReceiver, SerialTransmitter
-
-ADDRESS_BITS = 24
 
 
 class Command(IntEnum):
@@ -42,7 +40,7 @@ class _Frames(wiring.Component):
                 "received": In(stream.Signature(8)),
                 "error": In(1),
                 "sent": Out(stream.Signature(8)),
-                "host": In(HostBus()),
+                "host": Out(HostBus()),
             }
         )
 
@@ -94,7 +92,7 @@ class _Frames(wiring.Component):
             with m.Case(_State.ADDRESS):
                 with m.If(taken):
                     m.d.sync += address.eq(Cat(self.received.payload, address)[:ADDRESS_BITS])
-                    with m.If((byte == 0) & (self.received.payload != 0)):
+                    with m.If((byte == 0) & (self.received.payload >> ADDRESS_BITS - 24 != 0)):
                         m.d.sync += state.eq(_State.DISCARD)  # there is no such address
                     with m.Elif(last_byte):
                         m.d.sync += state.eq(Mux(read, _State.READ, _State.DATA))
@@ -137,7 +135,7 @@ class UartBridge(wiring.Component):
     A frame: one byte `Command`; one byte number of words, 1 to 255; four bytes word address; for a write four
     bytes a word. A read is answered with four bytes a word, a write with nothing. Numbers are big-endian.
 
-    Nothing is done for a frame with another command, no words, or an address above 24 bits: bytes are
+    Nothing is done for a frame with another command, no words, or an address above 28 bits: bytes are
     discarded until the line was silent for `timeout`. The same after a byte without a stop bit, and after a
     byte that came while the bus was busy (a host waits for an answer before it sends on). A frame that stops
     in its middle, and an access that is not acknowledged, end after `timeout` too: whatever happened, after
@@ -157,8 +155,7 @@ class UartBridge(wiring.Component):
     -------
     rx : In(1)
     tx : Out(1)
-    host : In(HostBus())
-        The bus, seen from its master.
+    host : Out(HostBus())
 
     Raises
     ------
@@ -177,7 +174,7 @@ class UartBridge(wiring.Component):
         self.timeout = timeout
         self._receiver = SerialReceiver(divisor=divisor)
         self._transmitter = SerialTransmitter(divisor=divisor)
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "host": In(HostBus())})
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "host": Out(HostBus())})
 
     def elaborate(self, platform):
         m = Module()

@@ -7,6 +7,7 @@ import numpy as np
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from spikeloom.gen.compiler import compile_network
+from spikeloom.gen.host.pixels import pack_pixels
 from spikeloom.gen.sizing import smallest_core
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
@@ -103,9 +104,8 @@ async def equals_golden(dut, pause):
     for number, image in enumerate(images):
         words.clear()
         await host(Region.REGISTERS.address(Register.CONTROL), 1)
-        pixels = image.transpose(1, 2, 0).reshape(-1).tolist()
-        for first in range(0, len(pixels), 4):
-            await host(Region.REGISTERS.address(Register.PIXELS), int.from_bytes(pixels[first : first + 4], "little"))
+        for word in pack_pixels(image).tolist():
+            await host(Region.REGISTERS.address(Register.PIXELS), word)
         began = cycle()
         while not await host(Region.REGISTERS.address(Register.STATUS)) & 2:
             assert cycle() - began < 100_000

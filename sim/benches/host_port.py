@@ -1,4 +1,4 @@
-"""`HostPort`: every register, the regions, pixels and their back-pressure."""
+"""`HostPort`: every register, the regions and their ends, what is refused, pixels and their back-pressure, abort."""
 
 import random
 
@@ -8,20 +8,34 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.counters import COUNTER_BITS, COUNTERS
 from spikeloom.rtl.core.host_port import HostPort
-from spikeloom.rtl.core.registers import IDENTITY, Region, Register
-from spikeloom.sim.bench import Watch, cycle, idle_cycles, start
+from spikeloom.rtl.core.registers import (
+    IDENTITY,
+    MOST_REFUSED,
+    REFUSED_SHIFT,
+    Control,
+    Region,
+    Register,
+    Status,
+    capabilities,
+    checksum,
+    region_words,
+)
+from spikeloom.sim.bench import Watch, cycle, idle_cycles, parameters, start
 
-CASES = [{"config": dict(lanes=4, neuron_lanes=4, kv_rows=4, classes=10)}]
-BUSY, DONE, AWAITING = 1, 2, 4
+CASES = [
+    {"config": dict(lanes=4, neuron_lanes=4, kv_rows=4, classes=10)},
+    {"config": dict(lanes=16, neuron_lanes=2, kv_rows=16, classes=3, program_layers=3, weight_rows=100)},
+]
+INFO = [0x1234, 1, 2, 3]
 
 
 def build(*, config):
-    return HostPort(config=CoreConfig(**config))
+    return HostPort(config=CoreConfig(**config), program_info=INFO)
 
 
 async def begin(dut):
     bus = {f"bus__{name}": 0 for name in ("request", "write", "address", "write_data")}
-    await start(dut, **bus, busy=0, done=0, image_loaded=0, pixels__ready=0, counts=0, result_data=0)
+    await start(dut, **bus, busy=0, done=0, fault=0, image_loaded=0, pixels__ready=0, counts=0, result_data=0)
 
 
 async def access(dut, address, data=None, *, limit=200):
@@ -54,90 +68,202 @@ def register(index):
     return Region.REGISTERS.address(index)
 
 
+async def status(dut):
+    return (await access(dut, register(Register.STATUS)))[0]
+
+
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def registers(dut):
-    """Identity, status of a run, counters, and zero where there is nothing; two cycles each."""
+    """Identity, capabilities, status of a run, counters, and zero where there is nothing; two cycles each."""
     await begin(dut)
-    counts = [random.getrandbits(COUNTER_BITS) for _ in COUNTERS]
+    config = CoreConfig(**parameters()["config"])
+    counts = [random.getrandbits(COUNTER_BITS - 1) for _ in COUNTERS]  # not the watchdog's
     dut.counts.value = sum(c << COUNTER_BITS * i for i, c in enumerate(counts))
     assert await access(dut, register(Register.IDENTITY)) == (IDENTITY, 2)
     for i, count in enumerate(counts):
         assert await access(dut, register(Register.COUNTERS + i)) == (count, 2)
-    for nothing in (5, Register.COUNTERS - 1, Register.COUNTERS + len(counts), 1 << 19):
-        assert await access(dut, register(nothing)) == (0, 2)
+    for i, value in enumerate(capabilities(config)):
+        assert await access(dut, register(Register.CAPABILITIES + i)) == (value, 2)
+    known = {*range(6), *range(16, 16 + len(counts)), *range(32, 32 + len(capabilities(config))), *range(64, 80)}
+    for nothing in [i for i in range(200) if i not in known] + [1 << bit for bit in range(8, 24)]:
+        assert await access(dut, register(nothing)) == (0, 2), nothing
+    for region in range(5, 16):
+        assert await access(dut, region << 24) == (0, 2)
     starts = []
     cocotb.start_soon(watch(dut, "start", starts))
     await idle_cycles(dut, 1)
-    assert await access(dut, register(Register.STATUS)) == (0, 2)
-    await access(dut, register(Register.CONTROL), 0)
-    assert not starts
-    await access(dut, register(Register.CONTROL), 1)
+    assert await status(dut) == 0
+    await access(dut, register(Register.CONTROL), Control.START)
     assert len(starts) == 1
     dut.busy.value = 1
-    assert await access(dut, register(Register.STATUS)) == (BUSY | AWAITING, 2)
-    await access(dut, register(Register.CONTROL), 1)
+    assert await status(dut) == Status.BUSY | Status.PIXELS
+    await access(dut, register(Register.CONTROL), Control.START)
     assert len(starts) == 1  # not while it is busy
+    assert await status(dut) == Status.BUSY | Status.PIXELS | 1 << REFUSED_SHIFT
     await pulse(dut, "image_loaded")
-    assert await access(dut, register(Register.STATUS)) == (BUSY, 2)
+    assert await status(dut) == Status.BUSY | 1 << REFUSED_SHIFT
     await pulse(dut, "done")
     dut.busy.value = 0
-    assert await access(dut, register(Register.STATUS)) == (DONE, 2)
+    assert await status(dut) == Status.DONE | 1 << REFUSED_SHIFT
     assert int(dut.finished.value)
-    await access(dut, register(Register.CONTROL), 1)
-    assert await access(dut, register(Register.STATUS)) == (AWAITING, 2)
+    await access(dut, register(Register.CONTROL), Control.START)
+    assert await status(dut) == Status.PIXELS
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def regions(dut):
-    """Writes reach the one memory that they are for, once; results come from the result store."""
+async def program_info(dut):
+    """Initial words, then those of a host; not while busy."""
     await begin(dut)
+    for i in range(16):
+        assert await access(dut, register(Register.PROGRAM_INFO + i)) == ((INFO + [0] * 12)[i], 2)
+    words = [random.getrandbits(32) for _ in range(16)]
+    for i, word in enumerate(words):
+        await access(dut, register(Register.PROGRAM_INFO + i), word)
+    dut.busy.value = 1
+    await access(dut, register(Register.PROGRAM_INFO + 5), 77)
+    for i, word in enumerate(words):
+        assert (await access(dut, register(Register.PROGRAM_INFO + i)))[0] == word
+    assert await status(dut) == Status.BUSY | 1 << REFUSED_SHIFT
+
+
+@cocotb.test(timeout_time=10, timeout_unit="ms")
+async def regions(dut):
+    """Writes reach the one memory that they are for, once, unless beyond its end or while busy; all else is counted."""
+    await begin(dut)
+    sizes = region_words(CoreConfig(**parameters()["config"]))
     writes = {Region.PROGRAM: "program_write", Region.PARAMETERS: "parameter_write", Region.WEIGHTS: "weight_write"}
-    seen = []
+    seen, sent, refused = [], [], 0
 
     async def look():
-        address = 0
         while True:
             await FallingEdge(dut.clk)
-            dut.result_data.value = address * 77
             await ReadOnly()
-            address = int(dut.result_address.value)
             for region, name in writes.items():
                 if int(getattr(dut, name).value):
                     seen.append((region, int(dut.write_offset.value), int(dut.write_data.value)))
 
     cocotb.start_soon(look())
     await idle_cycles(dut, 1)
-    sent = []
-    for _ in range(40):
-        region, offset, word = random.choice(list(Region)), random.getrandbits(20), random.getrandbits(32)
-        if region == Region.REGISTERS:
-            continue
-        await access(dut, region.address(offset), word)
-        if region in writes:
+    for _ in range(300):
+        region, word = random.choice([*writes, Region.RESULTS, 5, 15]), random.getrandbits(32)
+        end = sizes.get(region, 0)
+        offset = random.choice([0, end - 1, end, end + 1, random.randrange(2 * end + 1), random.getrandbits(24)])
+        offset = max(offset, 0)
+        dut.busy.value = busy = random.random() < 0.3
+        await access(dut, region << 24 | offset, word)
+        if region in writes and offset < end and not busy:
             sent.append((region, offset, word))
-        await access(dut, region.address(offset))
-    assert seen == sent
-    for number in range(10):
-        assert await access(dut, Region.RESULTS.address(number)) == (number * 77, 2)
+        else:
+            refused += 1
+        assert await access(dut, region << 24 | offset) == (0, 2)
+    assert seen == sent and len(sent) > 20
+    dut.busy.value = 0
+    assert await status(dut) == min(refused, MOST_REFUSED) << REFUSED_SHIFT
+    total = checksum([(region.address(offset), word) for region, offset, word in sent])
+    assert await access(dut, register(Register.CHECKSUM)) == (total, 2)
+    while refused < MOST_REFUSED + 3:
+        await access(dut, Region.RESULTS.address(), 1)
+        refused += 1
+    assert await status(dut) == MOST_REFUSED << REFUSED_SHIFT
+    await access(dut, register(Register.CONTROL), Control.ABORT)
+    assert await status(dut) == 0
+    assert await access(dut, register(Register.CHECKSUM)) == (0, 2)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def results(dut):
+    """Class sums of this image: zero from its start to its end, and beyond the last class."""
+    await begin(dut)
+    classes = parameters()["config"]["classes"]
+
+    async def store():
+        address = 0
+        while True:
+            await FallingEdge(dut.clk)
+            dut.result_data.value = address * 77 + 5
+            await ReadOnly()
+            address = int(dut.result_address.value)
+
+    cocotb.start_soon(store())
+    await idle_cycles(dut, 1)
+    for _ in range(2):
+        assert (await access(dut, Region.RESULTS.address(1)))[0] == 0
+        await access(dut, register(Register.CONTROL), Control.START)
+        assert (await access(dut, Region.RESULTS.address(1)))[0] == 0
+        await pulse(dut, "done")
+        for number in range(classes):
+            assert await access(dut, Region.RESULTS.address(number)) == (number * 77 + 5, 2)
+        for number in (classes, classes + 1, 16, 1 << 20):
+            assert await access(dut, Region.RESULTS.address(number)) == (0, 2)
+        await access(dut, register(Register.CONTROL), Control.START)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def stops(dut):
+    """Abort, a bad descriptor and the watchdog: one pulse of abort, nothing awaited, and what STATUS says of it."""
+    await begin(dut)
+    aborts = []
+    cocotb.start_soon(watch(dut, "abort", aborts))
+    await idle_cycles(dut, 1)
+    await access(dut, register(Register.CONTROL), Control.START)
+    dut.busy.value = 1
+    await access(dut, register(Register.PIXELS), 1)
+    await access(dut, register(Register.CONTROL), Control.START | Control.ABORT)
+    dut.busy.value = 0
+    assert len(aborts) == 1 and not int(dut.pixels__valid.value)
+    assert await status(dut) == 0
+
+    await access(dut, register(Register.CONTROL), Control.START)
+    await pulse(dut, "fault")
+    assert await status(dut) == Status.BAD_DESCRIPTOR
+    await access(dut, register(Register.CONTROL), Control.START)
+    assert await status(dut) == Status.PIXELS
+
+    assert await access(dut, register(Register.WATCHDOG)) == (31, 2)
+    await access(dut, register(Register.WATCHDOG), 10)
+    assert await access(dut, register(Register.WATCHDOG)) == (10, 2)
+    await access(dut, register(Register.PIXELS), 1)
+    dut.busy.value = 1
+    dut.counts.value = (1 << 10) - 1 | (1 << COUNTER_BITS + 10)  # the cycles, not the counter beside them
+    await idle_cycles(dut, 5)
+    assert len(aborts) == 1
+    dut.counts.value = 1 << 10
+    await FallingEdge(dut.clk)
+    await FallingEdge(dut.clk)
+    dut.busy.value = dut.counts.value = 0  # what the abort does
+    await idle_cycles(dut, 5)
+    assert len(aborts) == 2 and not int(dut.pixels__valid.value)
+    assert await status(dut) == Status.TIMED_OUT
+    await access(dut, register(Register.WATCHDOG), 0)
+    dut.busy.value, dut.counts.value = 1, (1 << COUNTER_BITS) - 1
+    await idle_cycles(dut, 5)
+    assert len(aborts) == 2
+    await access(dut, register(Register.CONTROL), Control.ABORT)
+    dut.busy.value = 0
+    assert len(aborts) == 3
+    assert await status(dut) == 0
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(stall=[0.0, 0.7])
 async def pixels(dut, stall):
-    """Four a word, the low byte first; a full port holds the bus; dropped when no image is awaited."""
+    """Four a word, the low byte first; a full port holds the bus; refused when no image is awaited."""
     await begin(dut)
     taken = Watch(dut, "pixels")
     cocotb.start_soon(take(dut, stall))
     await access(dut, register(Register.PIXELS), 0x01020304)
     await idle_cycles(dut, 10)
     assert taken.payloads == []
-    await access(dut, register(Register.CONTROL), 1)
+    assert await status(dut) == 1 << REFUSED_SHIFT
+    await access(dut, register(Register.CONTROL), Control.START)
     words = [random.getrandbits(32) for _ in range(10)]
     spent = [(await access(dut, register(Register.PIXELS), word))[1] for word in words]
     await idle_cycles(dut, 40)
     assert taken.payloads == [word >> 8 * i & 0xFF for word in words for i in range(4)]
     assert spent[0] == 2 and max(spent) > 2
+    assert await status(dut) == Status.PIXELS
     # What is left over of the last word goes with the image, and a host is never blocked after it.
+    await idle_cycles(dut, 1)
     dut.pixels__ready.value = 0
     await access(dut, register(Register.PIXELS), 0x55555555)
     await pulse(dut, "image_loaded")
@@ -145,6 +271,26 @@ async def pixels(dut, stall):
         assert (await access(dut, register(Register.PIXELS), 0x66666666))[1] == 2
     await idle_cycles(dut, 30)
     assert 0x66 not in taken.payloads[40:]
+    assert await status(dut) == 3 << REFUSED_SHIFT
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def stale_pixels(dut):
+    """Pixels of an image that ended without taking them are not the first of the next."""
+    for end in ("done", "fault", Control.ABORT):
+        await begin(dut)
+        taken = Watch(dut, "pixels")
+        await access(dut, register(Register.CONTROL), Control.START)
+        await access(dut, register(Register.PIXELS), 0x55555555)
+        if isinstance(end, Control):
+            await access(dut, register(Register.CONTROL), end)
+        else:
+            await pulse(dut, end)
+        await access(dut, register(Register.CONTROL), Control.START)
+        dut.pixels__ready.value = 1
+        await access(dut, register(Register.PIXELS), 0x04030201)
+        await idle_cycles(dut, 10)
+        assert taken.payloads == [1, 2, 3, 4], end
 
 
 async def take(dut, stall):

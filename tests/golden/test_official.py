@@ -227,7 +227,7 @@ def test_core_takes_framed_images(normalising, tmp_path):
 
 def test_exported_pixels_have_the_frame(normalising, tmp_path):
     from spikeloom.cli.main import run
-    from spikeloom.flow.export import pixel_words
+    from spikeloom.gen.host.pixels import pack_pixels
 
     network = quantize(normalising)
     network.save(tmp_path / "n.safetensors")
@@ -235,7 +235,7 @@ def test_exported_pixels_have_the_frame(normalising, tmp_path):
     options = ["--data", f"{tmp_path}/x.npz", "--lanes", "8", "-o", f"{tmp_path}/out", "--json", "--images", "2"]
     assert run(["compile", f"{tmp_path}/n.safetensors", *options]) == 0
     with np.load(tmp_path / "x.npz") as file:
-        words = pixel_words(network.framed(file["images"])).ravel().tolist()
+        words = pack_pixels(network.framed(file["images"])).ravel().tolist()
     assert [int(x, 16) for x in (tmp_path / "out" / "pixels.hex").read_text().split()] == words
 
 

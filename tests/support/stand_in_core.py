@@ -4,7 +4,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Assert, Format, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 from spikeloom.rtl.core import CORE_MODULE
 from spikeloom.rtl.core.registers import IDENTITY, REGION_SHIFT, HostBus, Region, Register
@@ -16,7 +16,7 @@ WORDS = 16
 class StandInCore(wiring.Component):
     """Takes `WORDS` words of pixels after CONTROL; its weights are a memory that can be read back."""
 
-    host: Out(HostBus())
+    host: In(HostBus())
     trace__payload: Out(8)
     trace__valid: Out(1)
     busy: Out(1)
