@@ -83,9 +83,10 @@ def quantize(
     if finetune and steps:
         raise typer.BadParameter("--finetune keeps the trained time steps: leave out --steps")
     limit = None if budget is None else precision.parse_bytes(budget)
-    model, header, path = load_checkpoint(checkpoint)
-    provenance = checkpoint_provenance(header, path)
-    chosen = name or (path.parent.name if path.stem == "checkpoint" else path.stem)
+    trained_model = load_checkpoint(checkpoint)
+    model, header = trained_model.model, trained_model.header
+    provenance = checkpoint_provenance(header, trained_model.path)
+    chosen = name or trained_model.name
 
     def integers(trained: Any, weight_bits: int | Mapping[str, int], **about: Any) -> Network:
         made = golden.quantize(

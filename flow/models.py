@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikeloom.golden.network import FORMAT, Network
+
 if TYPE_CHECKING:
     from spikeloom.golden.models.architectures import Model
-    from spikeloom.golden.network import Network
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """A trained model in floating point."""
+
+    model: Model
+    """The PyTorch module, in evaluation mode: uint8 images (n, C, H, W) to class scores (n, classes)."""
+    header: dict[str, Any]
+    """What its file says: architecture, configuration, how it was trained, accuracy (0 to 1)."""
+    path: Path
+    """The file."""
+
+    @property
+    def name(self) -> str:
+        """What a network made from it is called: as the file, or as its folder."""
+        return self.path.absolute().parent.name if self.path.stem == "checkpoint" else self.path.stem
+
+
+def load(model: str | Path) -> Checkpoint | Network:
+    """A trained model or a network of integers: from a file, or by the name of one that comes with the package.
+
+    FileNotFoundError; ValueError, in one line, for an unknown name and for a file that is damaged or of another kind.
+    """
+    path = model_path(str(model))
+    return Network.load(path) if file_format(path) == FORMAT else load_checkpoint(path)
+
+
+def quantized(checkpoint: Checkpoint, *, name: str | None = None, **options: Any) -> Network:
+    """The integer network of a checkpoint; options: those of `golden.quantization.quantize.quantize`."""
+    from spikeloom.golden.quantization.quantize import quantize
+
+    provenance = checkpoint_provenance(checkpoint.header, checkpoint.path)
+    return quantize(checkpoint.model, name=name or checkpoint.name, provenance=provenance, **options)
+
+
+def network_of(source: Network | Checkpoint | str | Path) -> Network:
+    """The network that is meant; a checkpoint is quantised to 8 bits."""
+    found = load(source) if isinstance(source, str | Path) else source
+    return quantized(found) if isinstance(found, Checkpoint) else found
 
 
 def model_path(model: str) -> Path:
@@ -23,12 +65,13 @@ def model_path(model: str) -> Path:
     return shipped(model)
 
 
-def load_checkpoint(model: str) -> tuple[Model, dict[str, Any], Path]:
-    """The trained model, its header and its file."""
+def load_checkpoint(model: str | Path) -> Checkpoint:
+    """The trained model that is meant; ValueError for a network."""
     from spikeloom.golden.models import checkpoints
 
-    path = model_path(model)
-    return *checkpoints.load(path), path
+    path = model_path(str(model))
+    trained, header = checkpoints.load(path)
+    return Checkpoint(model=trained, header=header, path=path)
 
 
 def checkpoint_provenance(header: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -41,25 +84,9 @@ def checkpoint_provenance(header: dict[str, Any], path: Path) -> dict[str, Any]:
     return {**about, "checkpoint_sha256": file_hash(path)}
 
 
-def name_of(path: Path) -> str:
-    """What a network made from a checkpoint is called: as the file, or as its folder."""
-    return path.resolve().parent.name if path.stem == "checkpoint" else path.stem
-
-
 def load_network(model: str, steps: Sequence[str] | None = None) -> Network:
     """The network of a file or of a shipped model; a checkpoint is quantised to 8 bits. steps: LAYER=T."""
-    from spikeloom.golden.network import FORMAT, Network
-
-    path = model_path(model)
-    if file_format(path) == FORMAT:
-        network = Network.load(path)
-    else:
-        from spikeloom.golden.models import checkpoints
-        from spikeloom.golden.quantization.quantize import quantize
-
-        trained, header = checkpoints.load(path)
-        network = quantize(trained, name=path.stem, provenance=checkpoint_provenance(header, path))
-    return with_steps(network, steps)
+    return with_steps(network_of(model), steps)
 
 
 def with_steps(network: Network, steps: Sequence[str] | None) -> Network:

@@ -115,6 +115,7 @@ def wheel(tmp_path_factory):
     "name",
     [
         "spikeloom/__init__.py",
+        "spikeloom/py.typed",
         "spikeloom/sim/harness.cpp",
         "spikeloom/golden/zoo/digits.safetensors",
         "spikeloom/flow/templates/testbench.v",
