@@ -85,3 +85,5 @@ assert spikeloom.load(folder / "network.safetensors").name == "my digits"
 #
 #     report = spikeloom.build(design, board="ulx3s-85f")
 #     device = spikeloom.Device("/dev/ttyUSB0")
+#     device.load(design.program)
+#     print(device.infer(images[0]).label)
