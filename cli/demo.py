@@ -40,13 +40,14 @@ def demo(
 ) -> None:
     """From the shipped model to a bitstream, with every spike checked; minutes, seconds the second time."""
     from spikeloom.flow.background import building
-    from spikeloom.flow.simulation import check_simulator, finished_well
+    from spikeloom.flow.simulation import finished_well
     from spikeloom.gen.targets import target
     from spikeloom.gen.toolchain.stages import WHOLE
+    from spikeloom.sim.verilator import verilator_version
 
     begin = time.monotonic()
     chosen = target(board)
-    check_simulator()
+    verilator_version()
     with bars() as shown:
         quantized, network, samples, folder = _quantize(model, images, output, shown)
         compiled, config = _compile(network, samples, chosen.name, folder, shown)
@@ -184,8 +185,9 @@ def _compile(
 
 def _simulate(network: Network, samples: Samples, config: dict[str, int], folder: Path, shown: Bars) -> dict[str, Any]:
     """All images on the compiled Verilog, against the golden model."""
-    from spikeloom.flow.simulation import simulate, simulator_version
+    from spikeloom.flow.simulation import simulate
     from spikeloom.flow.stages import code_sha256, file_sha256, sha256, stage
+    from spikeloom.sim.verilator import verilator_version
 
     verilog = folder / "verilog" / "core.v"
 
@@ -197,7 +199,7 @@ def _simulate(network: Network, samples: Samples, config: dict[str, int], folder
         return simulate(compiled, samples, folder / "simulation", shown, processes=1)
 
     inputs = {"verilog": file_sha256(verilog), "images": sha256(samples.images.tobytes())}
-    inputs |= {"network": file_sha256(folder / "network.safetensors"), "verilator": simulator_version()}
+    inputs |= {"network": file_sha256(folder / "network.safetensors"), "verilator": verilator_version()}
     inputs |= {"code": code_sha256("golden", "sim", "flow")}
     result = stage(folder / "stages", "simulate", inputs=inputs, outputs=[], make=make)
     if result["cached"]:

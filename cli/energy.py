@@ -129,21 +129,20 @@ def _simulated(
     network: Network, samples: Samples, most: int, board: str | None, sizes: dict[str, int | None], shown: Bars
 ) -> dict[str, Any]:
     """The core's counters and their energy beside the operations of the same images."""
-    from spikeloom.flow.simulation import check_simulator
     from spikeloom.gen.compiler import compile_network
     from spikeloom.golden.analysis.energy import CONSTANTS, TOTAL, spiking
     from spikeloom.golden.analysis.operations import operations
     from spikeloom.sim.counter_report import compare
     from spikeloom.sim.counter_report import energy as of_counters
     from spikeloom.sim.simulate import simulate
+    from spikeloom.sim.verilator import verilator_version
 
     images = samples.images[:most]
     compiled = compile_network(network, core_for(network, board, **sizes))
-    check_simulator()
+    verilator_version()
     advance = shown.bar("simulating", len(images))
-    advance(stage="compiling the core")
     folder = folder_of(network.name) / "simulation"
-    report = simulate(compiled, images, build_dir=folder, progress=lambda done, of: advance(done, of, stage=""))
+    report = simulate(compiled, images, build_dir=folder, progress=advance)
     counted = operations(network, images)
     compared = compare(report, compiled, counted)
     exact = report.images_bit_exact == report.images and not report.counter_differences

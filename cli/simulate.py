@@ -52,9 +52,10 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Run the Verilog on images and compare every spike, class sum and counter with the golden model."""
-    from spikeloom.flow.simulation import check_simulator, finished_well
+    from spikeloom.flow.simulation import finished_well
     from spikeloom.flow.simulation import simulate as run
     from spikeloom.gen.compiler import compile_network
+    from spikeloom.sim.verilator import verilator_version
 
     network = load_network(model, steps)
     if waves is not None and images is None:
@@ -69,7 +70,7 @@ def simulate(
         accumulator_width=accumulator_width,
     )
     compiled = compile_network(network, config)
-    check_simulator()
+    verilator_version()
     folder = output or folder_of(network.name) / "simulation"
     if waves is not None:
         waves.parent.mkdir(parents=True, exist_ok=True)

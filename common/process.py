@@ -98,7 +98,7 @@ def run(
         raise error(f"{name} was stopped", lines=lines, status=status)
     if status:
         reason = "no space left on the disk" if disk_is_full(folder) else failure(lines, status)
-        raise error(f"{name} failed in {folder}: {reason}", lines=lines, status=status)
+        raise error(f"{name} failed: {reason}", lines=lines, status=status)
     return list(lines)
 
 

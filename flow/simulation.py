@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,12 +41,7 @@ def simulate(
     if waves is not None and len(images) > MOST_WAVES:
         raise ValueError(f"--waves takes at most {MOST_WAVES} images, not {len(images)}: choose with --images")
     advance = shown.bar("simulating", len(images))
-    advance(stage="compiling the core")
-
-    def progress(done: int, of: int) -> None:
-        advance(done, of, stage="")
-
-    report = of_network(compiled, images, build_dir=folder, processes=processes, progress=progress, waves=waves)
+    report = of_network(compiled, images, build_dir=folder, processes=processes, progress=advance, waves=waves)
     advance(stage=f"{report.images_bit_exact} of {report.images} bit-exact")
     found: list[Difference | CounterDifference] = [*report.differences, *report.counter_differences]
     first = min(found, key=lambda difference: difference.image, default=None)
@@ -84,19 +77,6 @@ def simulate(
         "layers": layers,
         "core": asdict(compiled.config),
     }
-
-
-def simulator_version() -> str:
-    """Verilator's version; empty where there is none."""
-    if shutil.which("verilator") is None:
-        return ""
-    return subprocess.run(["verilator", "--version"], capture_output=True, text=True).stdout.strip()
-
-
-def check_simulator() -> None:
-    """FileNotFoundError, with what to install, where there is no Verilator."""
-    if not simulator_version():
-        raise FileNotFoundError("verilator is not installed; on Debian: apt install verilator g++ make")
 
 
 def finished_well(record: dict[str, Any]) -> bool:

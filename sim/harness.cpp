@@ -51,6 +51,13 @@ void put(FILE* file, const Words& words) {
     }
 }
 
+void close_or_exit(FILE* file) {  // what is still in its buffer may find no space
+    if (std::fclose(file)) {
+        std::perror("cannot write the results");
+        std::exit(2);
+    }
+}
+
 class Harness {
   public:
     Harness(char** paths, const char* waves)
@@ -62,6 +69,10 @@ class Harness {
             Verilated::traceEverOn(true);
             core_.trace(&fst_, 99);
             fst_.open(waves);
+            if (!fst_.isOpen()) {
+                std::fprintf(stderr, "cannot write %s\n", waves);
+                std::exit(2);
+            }
         }
 #else
         (void)waves;
@@ -78,9 +89,9 @@ class Harness {
 #ifdef WAVES
         fst_.close();
 #endif
-        std::fclose(trace_);
-        std::fclose(layers_);
-        std::fclose(results_);
+        close_or_exit(trace_);
+        close_or_exit(layers_);
+        close_or_exit(results_);
     }
 
     uint32_t access(uint32_t address, bool write, uint32_t data) {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from spikeloom.common.progress import Progress, silent
 from spikeloom.sim.bench import BenchError, simulate
 
 BENCHES = (
@@ -31,7 +32,6 @@ BENCHES = (
     "host_port",
     "core",
 )
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +66,13 @@ def bench(name: str) -> ModuleType:
 def regress(
     names: Iterable[str] | None = None,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     waves: str | Path | None = None,
     processes: int = 2,
 ) -> list[Result]:
     """Run the named benches, or all; never raises for one that fails.
 
-    progress: called with (parameter sets done, of all). waves: folder for waveforms, a folder for each parameter set
+    progress: counts parameter sets. waves: folder for waveforms, a folder for each parameter set
     inside it. processes: simulators at a time.
 
     Raises
@@ -89,8 +89,7 @@ def regress(
         name, index, case = item
         result = run_case(name, case, build_dir=None if waves is None else Path(waves) / f"{name}-{index}")
         done += 1
-        if progress is not None:
-            progress(done, len(work))
+        progress(done, len(work))
         return result
 
     with ThreadPoolExecutor(processes) as pool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from spikeloom.common.files import writable_file
+from spikeloom.common.progress import Progress, silent
 from spikeloom.gen.compiler import Compiled
 from spikeloom.gen.verilog import core_verilog
 from spikeloom.golden.network.execute import check_images, execute
@@ -20,7 +21,6 @@ from spikeloom.sim.verilated import Run, VerilatedCore
 
 BATCH = 16  # images of a simulator's run: bounds the traces and activations in memory
 COMPARED = ("sops_done", "kv_updates", "events", "rows_skipped", "membrane_reads", "membrane_writes")
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +89,13 @@ def simulate(
     build_dir: str | os.PathLike[str],
     processes: int = 2,
     batch: int = BATCH,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     waves: str | os.PathLike[str] | None = None,
 ) -> SimulationReport:
     """Run uint8 images (B, C, H, W) on the core with the network in its memories, compare all with golden.
 
     build_dir: folder for the executable, compiled once for the same Verilog. processes: simulators at a time.
-    batch: images of one run; bounds the memory used. progress: called with (images done, of all).
+    batch: images of one run; bounds the memory used. progress: counts images.
     waves: file for a waveform (FST) of all images, in one process; of few images, since it is large.
 
     Raises
@@ -104,35 +104,39 @@ def simulate(
         when Verilator is missing or a simulation ends badly.
     ValueError, TypeError
         for images that are not the network's.
+    OSError
+        when a folder cannot be written.
     """
+    if waves is not None:
+        writable_file(waves)
     images = check_images(compiled.network, images)
     if not len(images):
         raise ValueError("images must be at least one, not 0")
+    progress(0, len(images), "compiling the core")
     verilog = core_verilog(compiled.config, compiled.program)
     core = VerilatedCore(verilog, config=compiled.config, build_dir=build_dir, waves=waves is not None)
     if waves is not None:
-        Path(waves).parent.mkdir(parents=True, exist_ok=True)
         processes, batch = 1, len(images)
     starts = range(0, len(images), batch)
-    begin, done = time.monotonic(), 0
+    begin, done, stop = time.monotonic(), 0, threading.Event()
 
     def run(start: int) -> SimulationReport:
         nonlocal done
         part = images[start : start + batch]
-        report = report_of(compiled, part, core.run(part, waves=waves), first=start)
+        report = report_of(compiled, part, core.run(part, waves=waves, stop=stop), first=start)
         done += len(part)
-        if progress is not None:
-            progress(done, len(images))
+        progress(done, len(images), "")
         return report
 
     with ThreadPoolExecutor(processes) as pool:
         futures = [pool.submit(run, start) for start in starts]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failed = [future for future in futures if future in finished and future.exception() is not None]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        failed = [f for f in futures if f.done() and not f.cancelled() and f.exception() is not None]
-        parts = [failed[0].result()] if failed else [f.result() for f in futures]
+            stop.set()  # ends what still runs after an interrupt or a failure
+        parts = [future.result() for future in failed[:1] or futures]
     return _joined(parts, seconds=time.monotonic() - begin)
 
 

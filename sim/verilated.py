@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from spikeloom.gen.host.c_header import c_header
+from spikeloom.common.files import disk_is_full, writable_file
+from spikeloom.common.process import run
+from spikeloom.common.progress import Progress, silent
 from spikeloom.gen.host.pixels import pack_pixels
 from spikeloom.gen.program import Program
 from spikeloom.rtl.core.config import CoreConfig
-from spikeloom.rtl.core.counters import COUNTER_BITS, COUNTERS
+from spikeloom.rtl.core.counters import COUNTERS
 from spikeloom.rtl.core.layouts import WORD_BITS, trace
+from spikeloom.sim.verilator import SimulationError, compile_core
 
-HARNESS = Path(__file__).with_name("harness.cpp")
 WRITE, IMAGE = 1, 2
-Progress = Callable[[int, int], None]
-
-
-class SimulationError(RuntimeError):
-    """The simulator is missing or ended badly; one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What the core did with B images.
-
-    sums: int64 (B, classes). counters: int64 (B,) by name. layer_counters, layer_cycles: the counters' values and
-    the cycle at each layer's end, int64 (B, layers + 1), the image first; by counter name. trace: structured array
-    with image, cycle, layer, step, tile, position and spikes (uint8 (lanes / 8,), lane 0 in the low bit), in order.
-    """
+    """What the core did with B images."""
 
     sums: np.ndarray
+    """Class sums, int64 (B, classes)."""
     counters: dict[str, np.ndarray]
+    """Their values at the end, int64 (B,), by name."""
     layer_counters: dict[str, np.ndarray]
+    """Their values at the end of each layer, the image's loading first, int64 (B, layers + 1), by name."""
     layer_cycles: np.ndarray
+    """The cycle at the end of each layer, likewise, int64 (B, layers + 1)."""
     trace: np.ndarray
+    """Structured array: image, cycle, layer, step, tile, position and spikes (uint8 (lanes / 8,), lane 0 in the low
+    bit), in order."""
 
 
 class VerilatedCore:
@@ -58,40 +54,8 @@ class VerilatedCore:
 
     def __init__(self, verilog: str, *, config: CoreConfig, build_dir: str | os.PathLike[str], waves: bool = False):
         self.config, self.waves = config, waves
-        self.header = c_header()
-        texts = verilog.encode() + HARNESS.read_bytes() + self.header.encode()
-        key = hashlib.sha256(texts + bytes([waves])).hexdigest()[:16]
-        self.folder = Path(build_dir).resolve() / f"verilated-{key}"
-        self.executable = self.folder / "harness"
-        if not self.executable.exists():
-            self._compile(verilog)
-
-    def _compile(self, verilog: str) -> None:
-        if shutil.which("verilator") is None:
-            raise SimulationError("verilator is not installed; on Debian: apt install verilator g++ make")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        source = self.folder / "core.v"
-        source.write_text(verilog)
-        (self.folder / "spikeloom.h").write_text(self.header)
-        defines = {
-            "CLASSES": self.config.classes,
-            "COUNTER_BITS": COUNTER_BITS * len(COUNTERS),
-            "TRACE_BITS": trace(self.config).size,
-        }
-        flags = " ".join(f"-D{k}={v}" for k, v in defines.items()) + (" -DWAVES" if self.waves else "")
-        command = [
-            "verilator", "--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast",
-            "--noassert", "-Wno-fatal", "-Wno-lint", "--top-module", "spikeloom_core",
-            "--Mdir", str(self.folder / "obj"),
-            "-CFLAGS", f"-O2 -I.. {flags}", "-MAKEFLAGS", "OPT_SLOW=-O0", "-o", str(self.folder / "harness.part"),
-            *(["--trace-fst"] if self.waves else []), str(source), str(HARNESS),
-        ]  # fmt: skip
-        environment = os.environ | {"MAKEFLAGS": f"-j{os.cpu_count() or 1}"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
-        if done.returncode:
-            lines = [x for x in (done.stdout + done.stderr).splitlines() if "error" in x.lower()]
-            raise SimulationError(f"verilator failed: {lines[0].strip() if lines else done.returncode}")
-        os.replace(self.folder / "harness.part", self.executable)
+        self.executable = compile_core(verilog, config=config, build_dir=build_dir, waves=waves)
+        self.folder = self.executable.parent
 
     def run(
         self,
@@ -99,61 +63,56 @@ class VerilatedCore:
         *,
         program: Program | None = None,
         waves: str | os.PathLike[str] | None = None,
-        progress: Progress | None = None,
+        progress: Progress = silent,
+        stop: threading.Event | None = None,
     ) -> Run:
-        """Run uint8 images (B, C, H, W), after loading `program` when given; `progress(done, all)` from time to time.
+        """Run uint8 images (B, C, H, W), after loading `program` when given.
+
+        waves: file for a waveform (FST). progress: counts images. stop: set by another thread, ends the simulation.
 
         Raises
         ------
         SimulationError
-            when the simulation ends badly, or waves are wanted of a core compiled without.
+            when the simulation ends badly or is stopped, or waves are wanted of a core compiled without.
+        OSError
+            when the waves cannot be written.
         """
-        return self.run_programs([(images, program)], waves=waves, progress=progress)[0]
+        return self.run_programs([(images, program)], waves=waves, progress=progress, stop=stop)[0]
 
     def run_programs(
         self,
         work: Sequence[tuple[np.ndarray, Program | None]],
         *,
         waves: str | os.PathLike[str] | None = None,
-        progress: Progress | None = None,
+        progress: Progress = silent,
+        stop: threading.Event | None = None,
     ) -> list[Run]:
         """Likewise several batches on the same running core, each with its Program or with the one before.
 
         Raises
         ------
-        SimulationError
+        SimulationError, OSError
             as `run`.
         """
-        if waves is not None and not self.waves:
-            raise SimulationError("this core was compiled without waves")
+        if waves is not None:
+            if not self.waves:
+                raise SimulationError("this core was compiled without waves")
+            waves = writable_file(waves).resolve()
         counts = [len(images) for images, _ in work]
-        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            paths = [Path(scratch) / name for name in ("commands", "trace", "layers", "results")]
-            paths[0].write_bytes(b"".join(self._commands(*part) for part in work))
-            command = [str(self.executable), *map(str, paths)] + ([str(waves)] if waves else [])
-            process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-            self._watch(process, paths[3], sum(counts), progress)
-            if process.returncode:
-                message = (process.stderr.read() if process.stderr else "").strip()
-                raise SimulationError(f"the simulation failed: {message or process.returncode}")
-            if process.stderr:
-                process.stderr.close()
-            return self._collect(*(np.fromfile(path, np.uint32) for path in paths[1:]), counts=counts)
-
-    def _watch(self, process: subprocess.Popen, results: Path, count: int, progress: Progress | None) -> None:
         record = 4 * self._result_words()
-        while True:
-            try:
-                process.wait(timeout=0.5)
-            except subprocess.TimeoutExpired:
-                pass
-            except BaseException:
-                process.kill()
-                raise
-            if progress and results.exists():
-                progress(results.stat().st_size // record, count)
-            if process.returncode is not None:
-                return
+        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+            files = [Path(scratch) / name for name in ("commands", "trace", "layers", "results")]
+            files[0].write_bytes(b"".join(self._commands(*part) for part in work))
+
+            def report() -> None:
+                if files[3].exists():
+                    progress(files[3].stat().st_size // record, sum(counts))
+
+            command = [self.executable, *(file.name for file in files), *([] if waves is None else [waves])]
+            run(command, folder=scratch, name="the simulation", on_tick=report, stop=stop, error=SimulationError)
+            if waves is not None and disk_is_full(waves.parent):
+                raise SimulationError(f"{waves} is not whole: no space left on its disk")
+            return self._collect(*(np.fromfile(file, np.uint32) for file in files[1:]), counts=counts)
 
     def _commands(self, images: np.ndarray, program: Program | None) -> bytes:
         writes = [] if program is None else program.host_writes()

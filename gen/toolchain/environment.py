@@ -78,4 +78,5 @@ def run_tools(
     Raises BuildError where a tool is missing or fails.
     """
     environment = os.environ | {tool.variable: tool.path() for tool in tools}
-    run(command, folder=folder, name="the build", environment=environment, on_line=on_line, error=BuildError)
+    name = f"the build in {folder}"
+    run(command, folder=folder, name=name, environment=environment, on_line=on_line, error=BuildError)

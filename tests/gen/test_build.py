@@ -88,7 +88,7 @@ def test_build_interrupted(tmp_path):
 
 
 def test_build_fails(tmp_path):
-    with pytest.raises(BuildError, match="the build failed in .*ERROR.*syntax error") as error:
+    with pytest.raises(BuildError, match="the build in .* failed: .*ERROR.*syntax error") as error:
         build("module spikeloom_core(; endmodule", CONFIG, target("ulx3s-12f"), tmp_path)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "manifest.json").exists()

@@ -47,11 +47,11 @@ def test_equals_golden(name, build_dir):
     compiled = compiled_case(name)
     images = random_images(compiled.network, 5, seed=1)
     seen = []
-    report = simulate(compiled, images, build_dir=build_dir, batch=2, progress=lambda done, of: seen.append((done, of)))
+    report = simulate(compiled, images, build_dir=build_dir, batch=2, progress=lambda *done: seen.append(done))
     assert [str(d) for d in report.differences] == []
     assert [str(d) for d in report.counter_differences] == []
     assert report.images == report.images_bit_exact == 5
-    assert len(seen) == 3 and seen[-1] == (5, 5)
+    assert seen[0] == (0, 5, "compiling the core") and seen[-1] == (5, 5, "") and len(seen) == 4
     for layer in compiled.network.layers:
         assert (report.layer_cycles[layer.name] > 0).all()
     if name != "silent":
