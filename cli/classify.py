@@ -45,16 +45,15 @@ def classify(
         sums = execute(network, pictures).sums
     else:
         from spikeloom.flow.cores import core_for
-        from spikeloom.sim.verilator import verilator_version
         from spikeloom.gen.compiler import compile_network
         from spikeloom.sim.simulate import simulate
+        from spikeloom.sim.verilator import verilator_version
 
         core = core_for(network, board, lanes=lanes, columns=columns, neuron_lanes=neuron_lanes)
         compiled = compile_network(network, core)
         verilator_version()
         with bars() as shown:
             advance = shown.bar("simulating", len(pictures))
-            advance(stage="compiling the core")
             folder = folder_of(network.name) / "simulation"
             report = simulate(compiled, pictures, build_dir=folder, progress=advance)
         sums, exact = report.sums, report.images_bit_exact == report.images

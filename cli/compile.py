@@ -21,6 +21,7 @@ from spikeloom.cli.options import (
     Output,
     Steps,
 )
+from spikeloom.common.files import writable_folder
 from spikeloom.common.folders import folder_of
 from spikeloom.flow.cores import core_for
 from spikeloom.flow.images import load_samples
@@ -59,7 +60,7 @@ def compile(
         accumulator_width=accumulator_width,
     )
     compiled = compile_network(network, config)
-    folder = output or folder_of(network.name) / "verilog"
+    folder = writable_folder(output or folder_of(network.name) / "verilog")
     with bars() as shown:
         advance = shown.bar("Verilog and test vectors", 2)
         verilog = core_verilog(config, compiled.program)

@@ -13,6 +13,8 @@ import typer
 
 from spikeloom.cli.console import Bars, bars, emit, note, number, pairs, percent, plain
 from spikeloom.cli.options import DEFAULT_BOARD, MOST_SIMULATED, AsJson, SimulatedImages
+from spikeloom.common.cache import Kept, code_hash, kept, versions
+from spikeloom.common.files import data_hash, file_hash, writable_folder, write_text
 from spikeloom.common.folders import folder_of
 from spikeloom.flow.cores import core_for
 from spikeloom.flow.images import Samples, load_samples
@@ -52,11 +54,6 @@ def demo(
         quantized, network, samples, folder = _quantize(model, images, output, shown)
         compiled, config = _compile(network, samples, chosen.name, folder, shown)
         advance = shown.bar("place and route", WHOLE) if not no_build else None
-
-        def progress(done: int, total: int, stage: str = "", /) -> None:
-            assert advance is not None
-            advance(done, total, stage)
-
         arguments = {
             "verilog": str(folder / "verilog" / "core.v"),
             "config": config,
@@ -65,38 +62,14 @@ def demo(
             "folder": str(folder / chosen.name),
             "seed": seed,
         }
-        with contextlib.nullcontext() if no_build else building(progress, **arguments) as wait:
-            simulated = _simulate(network, samples, config, folder, shown)
+        with contextlib.nullcontext() if advance is None else building(advance, **arguments) as wait:
+            tested = _simulate(network, samples, config, folder, shown)
             built = None if wait is None else wait()
-    cycles = simulated["cycles_per_image"]
-    record: dict[str, Any] = {
-        "network": network.name,
-        "board": chosen.name,
-        "folder": folder,
-        "accuracy_float": quantized["accuracy_float"],
-        **{k: v for k, v in simulated.items() if k not in ("layers", "core", "seconds", "cached", "network")},
-        **time_steps(network),
-        "ms_per_image": None if built is None else cycles / built["clock_mhz"] / 1000,
-        "ms_per_image_at_fmax": None if built is None else cycles / built["fmax_mhz"] / 1000,
-        **({} if built is None else {k: v for k, v in built.items() if k not in ("cached", "critical_path")}),
-        "layers": simulated["layers"],
-        "core": config,
-        "stages_cached": {
-            "quantize": quantized["cached"],
-            "compile": compiled["cached"],
-            "simulate": simulated["cached"],
-            "build": None if built is None else built["cached"],
-        },
-        "stages_seconds": {
-            "quantize": quantized["seconds"],
-            "compile": compiled["seconds"],
-            "simulate": simulated["seconds"],
-            "build": None if built is None else built["build_seconds"],
-        },
+    stages = {"quantize": quantized, "compile": compiled, "simulate": tested}
+    simulated = tested.result
+    record = _record(network, chosen.name, folder, config, stages, built) | {
         "seconds": round(time.monotonic() - begin, 1),
     }
-    from spikeloom.flow.stages import write_text
-
     write_text(folder / "demo.json", json.dumps(plain(record), indent=2) + "\n")
     emit(record, pairs(f"{network.name} on {chosen.name}", _rows(record)), as_json=as_json)
     if simulated["first_difference_text"]:
@@ -107,17 +80,44 @@ def demo(
         raise typer.Exit(1)
 
 
-def _quantize(
-    model: str, images: int | None, output: Path | None, shown: Bars
-) -> tuple[dict[str, Any], Network, Samples, Path]:
+def _record(
+    network: Network,
+    board: str,
+    folder: Path,
+    config: dict[str, int],
+    stages: dict[str, Kept],
+    built: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """What the demo found, for JSON and for the table."""
+    simulated = stages["simulate"].result
+    cycles = simulated["cycles_per_image"]
+    return {
+        "network": network.name,
+        "board": board,
+        "folder": folder,
+        "accuracy_float": stages["quantize"].result["accuracy_float"],
+        **{key: value for key, value in simulated.items() if key not in ("layers", "core", "network")},
+        **time_steps(network),
+        "ms_per_image": None if built is None else cycles / built["clock_mhz"] / 1000,
+        "ms_per_image_at_fmax": None if built is None else cycles / built["fmax_mhz"] / 1000,
+        **({} if built is None else {k: v for k, v in built.items() if k not in ("cached", "critical_path")}),
+        "layers": simulated["layers"],
+        "core": config,
+        "stages_cached": {name: x.cached for name, x in stages.items()}
+        | {"build": None if built is None else built["cached"]},
+        "stages_seconds": {name: x.seconds for name, x in stages.items()}
+        | {"build": None if built is None else built["build_seconds"]},
+    }
+
+
+def _quantize(model: str, images: int | None, output: Path | None, shown: Bars) -> tuple[Kept, Network, Samples, Path]:
     """The checkpoint as a network, and both accuracies; with the images and the demo's folder."""
     from spikeloom.flow.models import model_path
-    from spikeloom.flow.stages import code_sha256, file_sha256, stage, versions
     from spikeloom.golden.network import Network
 
     checkpoint = model_path(model)
     name = checkpoint.parent.name if checkpoint.stem == "checkpoint" else checkpoint.stem
-    folder = output or folder_of(name)
+    folder = writable_folder(output or folder_of(name))
     path = folder / "network.safetensors"
 
     def make() -> dict[str, Any]:
@@ -147,20 +147,17 @@ def _quantize(
         return measured
 
     advance = shown.bar("quantise", 1)
-    inputs = {"checkpoint": file_sha256(checkpoint), "images": images, "code": code_sha256("golden")}
+    inputs = {"checkpoint": file_hash(checkpoint), "images": images, "code": code_hash("golden")}
     inputs |= versions("torch", "numpy", "scikit-learn")
-    result = stage(folder / "stages", "quantize", inputs=inputs, outputs=[path], make=make)
+    result = kept(folder / "stages" / "quantize.json", inputs=inputs, outputs=[path], make=make)
     network = Network.load(path)
     samples = load_samples(None, network, images, most=MOST_SIMULATED)
     _done(advance, result, len(samples.images))
     return result, network, samples, folder
 
 
-def _compile(
-    network: Network, samples: Samples, board: str, folder: Path, shown: Bars
-) -> tuple[dict[str, Any], dict[str, int]]:
+def _compile(network: Network, samples: Samples, board: str, folder: Path, shown: Bars) -> tuple[Kept, dict[str, int]]:
     """Verilog and test vectors for the core that suits the board; the result and the core's fields."""
-    from spikeloom.flow.stages import code_sha256, file_sha256, stage, versions
 
     config = core_for(network, board)
 
@@ -175,18 +172,17 @@ def _compile(
         return {"verilog_bytes": len(verilog)}
 
     advance = shown.bar("compile", 1)
-    inputs = {"network": file_sha256(folder / "network.safetensors"), "core": asdict(config)}
-    inputs |= {"code": code_sha256("golden", "rtl", "gen", "flow"), **versions("amaranth")}
+    inputs = {"network": file_hash(folder / "network.safetensors"), "core": asdict(config)}
+    inputs |= {"code": code_hash("golden", "rtl", "gen", "flow"), **versions("amaranth")}
     outputs = [folder / "verilog" / name for name in ("core.v", "vectors.npz", "manifest.json")]
-    result = stage(folder / "stages", "compile", inputs=inputs, outputs=outputs, make=make)
+    result = kept(folder / "stages" / "compile.json", inputs=inputs, outputs=outputs, make=make)
     _done(advance, result, 1)
     return result, asdict(config)
 
 
-def _simulate(network: Network, samples: Samples, config: dict[str, int], folder: Path, shown: Bars) -> dict[str, Any]:
+def _simulate(network: Network, samples: Samples, config: dict[str, int], folder: Path, shown: Bars) -> Kept:
     """All images on the compiled Verilog, against the golden model."""
     from spikeloom.flow.simulation import simulate
-    from spikeloom.flow.stages import code_sha256, file_sha256, sha256, stage
     from spikeloom.sim.verilator import verilator_version
 
     verilog = folder / "verilog" / "core.v"
@@ -198,17 +194,17 @@ def _simulate(network: Network, samples: Samples, config: dict[str, int], folder
         compiled = compile_network(network, CoreConfig(**config))
         return simulate(compiled, samples, folder / "simulation", shown, processes=1)
 
-    inputs = {"verilog": file_sha256(verilog), "images": sha256(samples.images.tobytes())}
-    inputs |= {"network": file_sha256(folder / "network.safetensors"), "verilator": verilator_version()}
-    inputs |= {"code": code_sha256("golden", "sim", "flow")}
-    result = stage(folder / "stages", "simulate", inputs=inputs, outputs=[], make=make)
-    if result["cached"]:
+    inputs = {"verilog": file_hash(verilog), "images": data_hash(samples.images.tobytes())}
+    inputs |= {"network": file_hash(folder / "network.safetensors"), "verilator": verilator_version()}
+    inputs |= {"code": code_hash("golden", "sim", "flow")}
+    result = kept(folder / "stages" / "simulate.json", inputs=inputs, outputs=[], make=make)
+    if result.cached:
         _done(shown.bar("simulating", 1), result, len(samples.images))
     return result
 
 
-def _done(advance: Any, result: dict[str, Any], total: int) -> None:
-    advance(total, total, stage="unchanged" if result["cached"] else "")
+def _done(advance: Any, result: Kept, total: int) -> None:
+    advance(total, total, stage="unchanged" if result.cached else "")
 
 
 def _rows(record: dict[str, Any]) -> list[tuple[str, Any]]:

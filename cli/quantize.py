@@ -72,7 +72,7 @@ def quantize(
     """
     from dataclasses import replace
 
-    from spikeloom.common.files import file_hash
+    from spikeloom.common.files import file_hash, writable_file
     from spikeloom.golden.network.execute import execute
     from spikeloom.golden.quantization import precision
     from spikeloom.golden.quantization import quantize as golden
@@ -105,7 +105,7 @@ def quantize(
     samples = load_samples(data, network, images, folder=data_folder)
     if layer_losses and samples.labels is None:
         raise ValueError("--layer-losses needs images with labels")
-    target = output or folder_of(network.name) / "network.safetensors"
+    target = writable_file(output or folder_of(network.name) / "network.safetensors")
     source = named_data(data, network.provenance, data_folder)
     sensitivity: list[Sensitivity] = []
     accuracy_float = accuracy_before = accuracy_integer = tuned_path = None

@@ -72,12 +72,10 @@ def simulate(
     compiled = compile_network(network, config)
     verilator_version()
     folder = output or folder_of(network.name) / "simulation"
-    if waves is not None:
-        waves.parent.mkdir(parents=True, exist_ok=True)
     with bars() as shown:
         record = run(compiled, samples, folder, shown, waves=waves)
     record["waves"] = waves
-    emit(record, *report(record), as_json=as_json)
+    emit(record, *report(record), *([] if waves is None else [f"Signals: {waves}"]), as_json=as_json)
     if record["first_difference_text"]:
         note(f"first difference: {record['first_difference_text']}")
     if not finished_well(record):

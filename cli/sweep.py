@@ -13,7 +13,7 @@ from spikeloom.common.folders import folder_of
 
 if TYPE_CHECKING:
     from spikeloom.golden.training.sweep import Sweep
-    from spikeloom.jobs.engine import Progress
+    from spikeloom.jobs.engine import Tally
     from spikeloom.jobs.results import Record
 
 EXAMPLE = "Example: spikeloom sweep examples/sweep_digits.yaml --table IV"
@@ -47,18 +47,18 @@ def sweep(
     """
     from functools import partial
 
-    from spikeloom.common.files import written_aside
+    from spikeloom.common.files import writable_folder, write_text
     from spikeloom.golden.training import sweep as golden
     from spikeloom.golden.training import sweep_tables
     from spikeloom.jobs.engine import run
 
     plan = golden.load(file, change or [])
-    folder = output or folder_of(plan.name)
+    folder = writable_folder(output or folder_of(plan.name))
     function = partial(golden.run_point, runs=str((folder / "runs").absolute()), data=_absolute(data))
     with bars() as shown:
         advance = shown.bar(plan.name, len(plan.jobs))
 
-        def progress(state: Progress) -> None:
+        def progress(state: Tally) -> None:
             advance(state.done + state.failed, stage=_line(state))
 
         options: dict[str, Any] = dict(scheduler=scheduler, workers=workers, progress=progress)
@@ -67,8 +67,7 @@ def sweep(
     failures = {key: record.error or "" for key, record in records.items() if not record.done}
     page = sweep_tables.report(plan, results, failures, f"spikeloom sweep {file}")
     for name, text in ((REPORT, page), (RUNS, sweep_tables.as_csv(plan, results))):
-        with written_aside(folder / name) as aside:
-            aside.write_text(text)
+        write_text(folder / name, text)
     made = sweep_tables.tables(plan, results, None if which == "all" else [which])
     emit(
         {
@@ -93,7 +92,7 @@ def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.absolute())
 
 
-def _line(state: Progress) -> str:
+def _line(state: Tally) -> str:
     failed = f"{state.failed} failed  " if state.failed else ""
     if state.last is None:
         return failed

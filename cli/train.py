@@ -11,6 +11,7 @@ import typer
 
 from spikeloom.cli.console import bars, emit, note, pairs, percent, table
 from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Output, TrainingData
+from spikeloom.common.files import writable_file
 from spikeloom.common.folders import folder_of
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def _train_digits(
         shape["attention_threshold"] = 0.5
     config = replace(golden.DIGITS, dynamic=not fixed, **shape)
     recipe = golden.Recipe(**options)
+    path = writable_file(_checkpoint(output or folder_of(DEFAULT_MODEL)))
     with bars() as shown:
         advance = shown.bar("training", recipe.epochs)
 
@@ -90,7 +92,7 @@ def _train_digits(
             advance(state.epoch, state.epochs, stage=_line(state))
 
         model, report = golden.train(config, recipe, progress=progress)
-    _finish(model, report, recipe.run(config), _checkpoint(output or folder_of(DEFAULT_MODEL)), as_json)
+    _finish(model, report, recipe.run(config), path, as_json)
 
 
 def _train_run(
@@ -109,6 +111,7 @@ def _train_run(
     if not is_main():
         golden.train_run(run, path.parent, restart=restart)
         return
+    writable_file(path)
     with bars() as shown:
         advance = shown.bar(run.name)
         stepping = run.architecture == "spikformer"

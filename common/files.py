@@ -29,7 +29,7 @@ def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
             aside.touch()
             mode = aside.stat().st_mode  # what the user's umask says; safetensors writes private files
             yield aside
-            aside.chmod(mode)
+            aside.chmod(aside.stat().st_mode | mode)
             os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
@@ -104,4 +104,6 @@ def _full_disk_named(path: Path) -> Iterator[None]:
 def _reason(error: OSError) -> str:
     if error.errno in _FULL:
         return _NO_SPACE
+    if isinstance(error, FileExistsError):  # what `mkdir` says of a file
+        return "it is a file"
     return (error.strerror or str(error)).lower()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,6 +12,8 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from spikeloom.common.files import file_hash
 
 if TYPE_CHECKING:
     from spikeloom.flow.images import Samples
@@ -86,7 +87,7 @@ def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> d
         shown = {key: style.format(value) for key, value in addresses.items()}
         text = Template((TEMPLATES / name).read_text()).substitute(words | shown)
         (folder / name).write_text(text)
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    files = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
     manifest = compiled.manifest() | {"host_bus": addresses, "images": len(samples.images), "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest

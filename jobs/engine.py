@@ -29,7 +29,7 @@ Function = Callable[..., Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class Tally:
     """The state of a run. done, failed: jobs that ended so, those of former runs among them. total: all jobs.
     last: the job that ended now, None at the start.
     """
@@ -48,7 +48,7 @@ def run(
     scheduler: str | None = None,
     workers: int | None = None,
     retries: int = 1,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Tally], None] | None = None,
 ) -> dict[str, Record]:
     """Call ``function(**arguments)`` for each job, in processes of their own; the records, in the jobs' order.
 
@@ -84,7 +84,7 @@ def run(
         found = {key: finished[key, digests[key]] for key in jobs if (key, digests[key]) in finished}
         waiting = [key for key in jobs if key not in found]
         if progress is not None:
-            progress(Progress(done=len(found), failed=0, total=len(jobs)))
+            progress(Tally(done=len(found), failed=0, total=len(jobs)))
         if waiting:
 
             def connect(count: int) -> AbstractContextManager[Client]:
@@ -94,7 +94,7 @@ def run(
                 _keep(file, found, record)
                 if progress is not None:
                     done = sum(x.done for x in found.values())
-                    progress(Progress(done=done, failed=len(found) - done, total=len(jobs), last=record))
+                    progress(Tally(done=done, failed=len(found) - done, total=len(jobs), last=record))
     return {key: found[key] for key in jobs}
 
 

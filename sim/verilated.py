@@ -108,7 +108,7 @@ class VerilatedCore:
                 if files[3].exists():
                     progress(files[3].stat().st_size // record, sum(counts))
 
-            command = [self.executable, *(file.name for file in files), *([] if waves is None else [waves])]
+            command = [str(self.executable), *(file.name for file in files), *([] if waves is None else [str(waves)])]
             run(command, folder=scratch, name="the simulation", on_tick=report, stop=stop, error=SimulationError)
             if waves is not None and disk_is_full(waves.parent):
                 raise SimulationError(f"{waves} is not whole: no space left on its disk")

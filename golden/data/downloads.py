@@ -18,7 +18,8 @@ from typing import Any
 from spikeloom.common.files import written_aside
 
 BLOCK = 1 << 18
-_FASHION = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
+_FASHION_COMMIT = "b2617bb6d3ffa2e429640350f613e3291e10b141"  # the last one, of 2022: a branch may move
+_FASHION = f"https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/{_FASHION_COMMIT}/data/fashion/"
 _CIFAR = "https://www.cs.toronto.edu/~kriz/"
 
 

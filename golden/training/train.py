@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from spikeloom.common.files import writable_folder
+from spikeloom.common.lock import folder_lock
 from spikeloom.golden.data import datasets
 from spikeloom.golden.data.origin import class_names
 from spikeloom.golden.models.architectures import Model, make_model
@@ -153,14 +156,22 @@ def train_run(
     steps done and all steps. start: the model to begin with, which is changed; one with random weights when None.
 
     Under torchrun all processes call this, and each gets the model; only the first one writes.
-    Raises ValueError where the state in the folder is of another configuration, with the keys that differ.
+    Raises ValueError where the state in the folder is of another configuration, with the keys that differ; OSError
+    where the folder cannot be written; InUseError where another run is at work in it.
     """
     if run.finetune is not None and start is None:
         raise ValueError("finetune: a trained model is tuned by `spikeloom quantize CHECKPOINT --finetune EPOCHS`")
     device = local_device(run.train.device)
-    with compiled_neurons(run.train.compile), processes(device) as team:
+    with compiled_neurons(run.train.compile), processes(device) as team, _alone(folder, team):
         kept: dict[str, Any] = dict(folder=folder, restart=restart, progress=progress, stepped=stepped)
         return _trained(run, run, team, device, start=start, **kept)
+
+
+def _alone(folder: str | Path | None, team: Processes) -> AbstractContextManager[None]:
+    """Keep other runs out of the folder, after it was tried; the first process does so for its team."""
+    if folder is None or not team.main:
+        return nullcontext()
+    return folder_lock(writable_folder(folder), "train")
 
 
 @torch.no_grad()

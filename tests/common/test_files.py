@@ -27,6 +27,10 @@ def test_a_file_is_whole_or_as_before(tmp_path):
     with pytest.raises(RuntimeError, match="half"), written_aside(path) as aside:
         aside.write_text("tw")
         raise RuntimeError("half")
+    with written_aside(path) as aside:
+        aside.chmod(0o700)
+    assert path.stat().st_mode & 0o700 == 0o700
+    write_text(path, "one")
     assert path.read_text() == "one" and os.listdir(path.parent) == ["file"]
 
 
@@ -52,6 +56,8 @@ def test_a_folder_is_tried(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="cannot be written: not a directory") as raised:
         writable_folder(tmp_path / "file" / "folder")
     assert raised.value.filename == str(tmp_path / "file" / "folder")
+    with pytest.raises(OSError, match="cannot be written: it is a file"):
+        writable_folder(tmp_path / "file")
     assert not disk_is_full(tmp_path)
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="cannot be written: no space left on its disk"):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import struct
 import tarfile
 from pathlib import Path
@@ -409,3 +410,10 @@ def test_help_of_data_has_an_example(command, capsys):
     assert run([*command, "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "Example: spikeloom data" in shown and "--json" in shown
+
+
+def test_downloads_do_not_follow_a_branch():
+    """An address in a repository names a commit."""
+    for source in (source for sources in downloads.SOURCES.values() for source in sources):
+        if "github" in source.url:
+            assert re.search(r"/[0-9a-f]{40}/", source.url), source.url

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from spikeloom.cli.main import run as command
+from spikeloom.common.lock import InUseError, folder_lock
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
@@ -192,6 +193,14 @@ def test_a_kill_while_writing_leaves_the_state_before(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train_run(replace(TINY, train=replace(TINY.train, epochs=1)), tmp_path, restart=True)
     assert (tmp_path / "state.safetensors").read_bytes() == before
+
+
+def test_one_run_at_a_time_in_a_folder(tmp_path):
+    with folder_lock(tmp_path, "train"), pytest.raises(InUseError, match="is in use by process .*train, since"):
+        train_run(TINY, tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot be written: it is a file"):
+        train_run(TINY, tmp_path / "file")
 
 
 def test_another_configuration_does_not_go_on(tmp_path):

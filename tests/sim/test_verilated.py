@@ -1,5 +1,7 @@
 """The whole core under Verilator: every spike, class sum and counter equals golden's."""
 
+import tempfile
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +12,10 @@ from spikeloom.gen.sizing import common_core, smallest_core
 from spikeloom.gen.verilog import core_verilog
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
+from spikeloom.sim import verilator
 from spikeloom.sim.simulate import report_of, simulate
-from spikeloom.sim.verilated import SimulationError, VerilatedCore
+from spikeloom.sim.verilated import VerilatedCore
+from spikeloom.sim.verilator import SimulationError
 
 # (lanes, columns, neuron_lanes) and a random network: all of what a network or a core can vary
 CASES = {
@@ -39,7 +43,8 @@ def compiled_case(name, seed=0):
 
 @pytest.fixture(scope="module")
 def build_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("verilated")
+    """With all in its path that `make` does not stand."""
+    return tmp_path_factory.mktemp("verilated") / 'it\'s (a) "folder" & $HOME'
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -140,15 +145,48 @@ def test_first_difference(which, build_dir):
             assert f"layer '{which}', step {found.step}, position {found.position}, channel 2" in str(found)
 
 
-def test_waves(build_dir, tmp_path):
+def test_waves(build_dir, tmp_path, monkeypatch):
     compiled = compiled_case("small")
     images = random_images(compiled.network, 1)
     report = simulate(compiled, images, build_dir=build_dir, waves=tmp_path / "waves" / "core.fst")
     assert report.images_bit_exact == 1
     assert (tmp_path / "waves" / "core.fst").stat().st_size > 1000
+    monkeypatch.setattr(verilator, "_compile", None)  # once is enough
+    assert simulate(compiled, images, build_dir=build_dir, waves=build_dir / "a b.fst").images_bit_exact == 1
+    assert (build_dir / "a b.fst").stat().st_size > 1000
+    monkeypatch.undo()
     core = VerilatedCore(core_verilog(compiled.config, compiled.program), config=compiled.config, build_dir=build_dir)
     with pytest.raises(SimulationError, match="compiled without waves"):
         core.run(images, waves=tmp_path / "other.fst")
+
+
+def test_waves_that_cannot_be_written(build_dir, tmp_path):
+    """Said before anything is compiled; the simulator itself would say nothing."""
+    compiled = compiled_case("small")
+    images = random_images(compiled.network, 1)
+    (tmp_path / "file").write_text("")
+    for place, said in [("file/core.fst", "cannot be written: it is a file"), (".", "is a folder: name a file")]:
+        with pytest.raises(OSError, match=said):
+            simulate(compiled, images, build_dir=tmp_path / "build", waves=tmp_path / place)
+    assert not (tmp_path / "build").exists()
+
+
+def test_compiling_where_make_cannot(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "a b"))
+    (tmp_path / "a b").mkdir()
+    compiled = compiled_case("small")
+    with pytest.raises(SimulationError, match="make does not stand the path .*a b.*: set TMPDIR to another folder"):
+        simulate(compiled, random_images(compiled.network, 1), build_dir=tmp_path)
+
+
+def test_stopped(build_dir):
+    """An interrupt, or another simulation's failure, ends the program that simulates."""
+    compiled = compiled_case("small")
+    core = VerilatedCore(core_verilog(compiled.config, compiled.program), config=compiled.config, build_dir=build_dir)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(SimulationError, match="the simulation was stopped"):
+        core.run(random_images(compiled.network, 50), stop=stop)
 
 
 def test_no_images(build_dir):
