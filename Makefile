@@ -1,6 +1,7 @@
 # make demo   from the shipped model to a bitstream, with a table at the end
 # make test   style, types and every test
-# make setup  only install what the two need: .venv, and Debian packages where that is allowed
+# make setup  only install what the two need: .venv with the versions of constraints.txt, and Debian packages where that
+#             is allowed; SYSTEM_PACKAGES=no only names them
 # make lint   style and types alone
 # make clean  remove what was made; .venv stays
 
@@ -28,14 +29,15 @@ lint: $(READY)
 system:
 	@PYTHON="$(PYTHON)" .ci/system-packages
 
-# torch first and pinned: what an unpinned one brings along is gigabytes of GPU libraries. So does SpikingJelly, whose
+# torch first, by its number: what an unpinned one brings along is gigabytes of GPU libraries. So does SpikingJelly, whose
 # neurons the tests compare ours with: without its dependencies, of which the tests' extra has the one it needs.
-$(READY): pyproject.toml
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+$(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet torch==2.13.0
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[test]'
-	$(BIN)/python -m pip install --quiet --no-deps spikingjelly==2.0.0
+	$(PIP_INSTALL) $$(grep ^torch== constraints.txt)
+	PYTHONWARNINGS=ignore $(PIP_INSTALL) --editable '.[test]'
+	$(PIP_INSTALL) --no-deps spikingjelly
 	@touch $@
 
 clean:

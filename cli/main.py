@@ -37,6 +37,7 @@ from spikeloom.cli import (
 )
 from spikeloom.cli.console import json_alone, visible
 from spikeloom.common.folders import building_in
+from spikeloom.common.process import end_like_interrupt
 from spikeloom.flow.errors import user_message
 
 USER_ERROR = 2
@@ -142,6 +143,7 @@ def _with_build_dir_first(arguments: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """The console script."""
+    end_like_interrupt()
     sys.exit(run(sys.argv[1:]))
 
 

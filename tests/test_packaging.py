@@ -8,6 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -66,6 +68,18 @@ def test_every_dependency_says_why_it_is_there():
     names = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["test"]]
     explained = {name for name in names for line in text.splitlines() if f'"{name}", ' in line and "#" in line}
     assert explained == set(names)
+
+
+def test_every_dependency_is_pinned_to_a_version_that_it_allows():
+    """And what `make` installs besides; nothing twice."""
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = dict(line.split("==") for line in lines)
+    assert len({canonicalize_name(name) for name in pinned}) == len(lines)
+    versions = {canonicalize_name(name): version for name, version in pinned.items()}
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    for requirement in map(Requirement, [*PROJECT["project"]["dependencies"], *(x for y in extras for x in y)]):
+        assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), requirement
+    assert {"torch", "spikingjelly"} <= versions.keys()
 
 
 @pytest.mark.parametrize("folder", sorted(FOLDERS))
