@@ -180,13 +180,11 @@ def simulate(
 
     Differences are in the report, not raised. folder: of the compiled simulator, which is kept. processes: simulators
     at a time. waves: a file for all signals (FST), of few images. progress: called with images done, of all.
-    FileNotFoundError where Verilator is not installed.
+    SimulationError where Verilator is not installed.
     """
-    from spikeloom.flow.simulation import check_simulator
     from spikeloom.sim.simulate import simulate as run
 
     design = _design(source)
-    check_simulator()
     place = folder or folder_of(design.network.name) / "simulation"
     return run(design.compiled, images, build_dir=place, processes=processes, waves=waves, progress=progress)
 
