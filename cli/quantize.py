@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spikeloom.golden.network import Network
     from spikeloom.golden.quantization.precision import Sensitivity
     from spikeloom.golden.quantization.quantize import LayerReport
-    from spikeloom.golden.training.train import Progress
+    from spikeloom.golden.training.train import EpochReport
 
 EXAMPLE = "Example: spikeloom quantize build/mine/checkpoint.safetensors --budget 80kB --finetune 2 --scales free"
 CALIBRATION = 1000
@@ -210,7 +210,7 @@ def _finetuned(
     )
     advance = shown.bar("fine-tuning")
 
-    def progress(state: Progress) -> None:
+    def progress(state: EpochReport) -> None:
         line = f"integer accuracy {percent(state.accuracy)}  loss {state.loss:.3f}"
         advance(stage=f"epoch {state.epoch} of {state.epochs}  {line}")
 

@@ -17,7 +17,7 @@ from spikeloom.common.folders import folder_of
 if TYPE_CHECKING:
     from spikeloom.golden.models.architectures import Model
     from spikeloom.golden.training.run_config import RunConfig
-    from spikeloom.golden.training.train import Progress, TrainingReport
+    from spikeloom.golden.training.train import EpochReport, TrainingReport
 
 EXAMPLE = "Example: spikeloom train examples/fashion.yaml --set train.epochs=3 --data ~/data"
 
@@ -88,7 +88,7 @@ def _train_digits(
     with bars() as shown:
         advance = shown.bar("training", recipe.epochs)
 
-        def progress(state: Progress) -> None:
+        def progress(state: EpochReport) -> None:
             advance(state.epoch, state.epochs, stage=_line(state))
 
         model, report = golden.train(config, recipe, progress=progress)
@@ -116,7 +116,7 @@ def _train_run(
         advance = shown.bar(run.name)
         stepping = run.architecture == "spikformer"
 
-        def progress(state: Progress) -> None:
+        def progress(state: EpochReport) -> None:
             advance(stage=f"epoch {state.epoch} of {state.epochs}  {_line(state, steps=stepping)}")
 
         model, report = golden.train_run(run, path.parent, restart=restart, progress=progress, stepped=advance)
@@ -128,7 +128,7 @@ def _checkpoint(output: Path) -> Path:
     return output if output.suffix == ".safetensors" else output / "checkpoint.safetensors"
 
 
-def _line(state: Progress, *, steps: bool = True) -> str:
+def _line(state: EpochReport, *, steps: bool = True) -> str:
     """steps: the architecture has time steps."""
     if state.accuracy is None:
         return f"of pre-training  loss {state.loss:.3f}"

@@ -16,7 +16,7 @@ from spikeloom.golden.training.augment import augment
 from spikeloom.golden.training.masked_autoencoder import MaskedAutoencoder
 from spikeloom.golden.training.parallel import Processes
 from spikeloom.golden.training.run_config import RunConfig
-from spikeloom.golden.training.training_loop import Progress, TrainingLoop
+from spikeloom.golden.training.training_loop import EpochReport, TrainingLoop
 
 FOLDER = "pretrain"  # in that of the run
 
@@ -31,7 +31,7 @@ def pretrain(
     folder: Path | None,
     *,
     restart: bool,
-    progress: Callable[[Progress], None] | None,
+    progress: Callable[[EpochReport], None] | None,
     stepped: Callable[[int, int], None] | None,
 ) -> None:
     """Change the model's weights to those that tell hidden patches from the others, as ``run.pretrain`` says.

@@ -28,7 +28,7 @@ from spikeloom.golden.models.time_mask import TimeMask
 from spikeloom.golden.network import Network
 from spikeloom.golden.quantization.quantize import FoldedSpikformer, Scales, folded_tensors, quantize, weight_scale
 from spikeloom.golden.training.run_config import FinetuneConfig, RunConfig, from_mapping
-from spikeloom.golden.training.train import Progress, Recipe, TrainingReport, train_run
+from spikeloom.golden.training.train import EpochReport, Recipe, TrainingReport, train_run
 
 LEARNING_RATE = 5e-4  # its peak: a quarter to a sixth of the rates that made the shipped models
 
@@ -171,7 +171,7 @@ def finetune(
     folder: str | Path | None = None,
     *,
     restart: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[EpochReport], None] | None = None,
     stepped: Callable[[int, int], None] | None = None,
 ) -> tuple[Spikformer, TrainingReport]:
     """The model, tuned as `finetuning` says, in evaluation mode; the given one stays as it is.

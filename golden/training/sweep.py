@@ -33,7 +33,7 @@ from spikeloom.golden.models.spikformer_layers import collapsed
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.training.run_config import RunConfig, from_mapping, mapping_in, override, to_yaml
-from spikeloom.golden.training.train import Progress, train_run
+from spikeloom.golden.training.train import EpochReport, train_run
 
 PAPER = ("I", "III", "IV")
 POINTS = "points"  # the table of what stands in no table of the paper
@@ -257,7 +257,7 @@ def run_point(
     images: int | None,
     runs: str,
     data: str | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[EpochReport], None] | None = None,
 ) -> dict[str, Any]:
     """Train one run in its folder below ``runs``, measure its integer network, and say what came out.
 
@@ -275,9 +275,9 @@ def run_point(
     folder = Path(runs) / folder_of(key, run)
     with written_aside(folder / "run.yaml") as aside:
         aside.write_text(to_yaml(config))
-    history: dict[int, Progress] = {}
+    history: dict[int, EpochReport] = {}
 
-    def keep(state: Progress) -> None:
+    def keep(state: EpochReport) -> None:
         history[state.epoch] = state
         if progress is not None:
             progress(state)

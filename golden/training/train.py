@@ -28,9 +28,9 @@ from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.parallel import Processes, local_device, processes
 from spikeloom.golden.training.pretrain import pretrain
 from spikeloom.golden.training.run_config import MASK_GROUPS, DataConfig, MaskConfig, RunConfig, TrainConfig, check_data
-from spikeloom.golden.training.training_loop import ENOUGH, Progress, TrainingLoop, count_correct
+from spikeloom.golden.training.training_loop import ENOUGH, EpochReport, TrainingLoop, count_correct
 
-__all__ = ["DIGITS", "Progress", "Recipe", "TrainingReport", "accuracy", "train", "train_run"]
+__all__ = ["DIGITS", "EpochReport", "Recipe", "TrainingReport", "accuracy", "train", "train_run"]
 
 # The model that is shipped for the digits. Its attention fires at the integer 8 of Spikformer: this neuron
 # does not halve its input, so that its real threshold is 1 and not 0.5.
@@ -122,7 +122,7 @@ def train(
     config: SpikformerConfig,
     recipe: Recipe | None = None,
     *,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[EpochReport], None] | None = None,
 ) -> tuple[Spikformer, TrainingReport]:
     """Train a Spikformer and return it, in evaluation mode, with a report.
 
@@ -142,7 +142,7 @@ def train_run(
     folder: str | Path | None = None,
     *,
     restart: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[EpochReport], None] | None = None,
     stepped: Callable[[int, int], None] | None = None,
     start: Spikformer | None = None,
 ) -> tuple[Model, TrainingReport]:
@@ -189,7 +189,7 @@ def _trained(
     *,
     folder: str | Path | None = None,
     restart: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[EpochReport], None] | None = None,
     stepped: Callable[[int, int], None] | None = None,
     start: Spikformer | None = None,
 ) -> tuple[Model, TrainingReport]:

@@ -35,7 +35,7 @@ ENOUGH = 16384  # images for the statistics of batch norms and for the training 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class EpochReport:
     """The state after an epoch (1..epochs): mean loss, held-out accuracy (0..1, None in pre-training, which knows
     no classes) and mean time steps.
 
@@ -91,13 +91,13 @@ class TrainingLoop:
         self,
         *,
         restart: bool,
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[EpochReport], None] | None,
         stepped: Callable[[int, int], None] | None,
     ) -> None:
         done = 0 if restart else self._resume()
         for record in self.history:
             if progress is not None:
-                progress(Progress(**record))
+                progress(EpochReport(**record))
         parallel = self.team.wrapped(self.learner, self.device)
         with _tensorboard(self.folder if self.team.main else None, done) as log:
             for epoch in range(done + 1, self.run.train.epochs + 1):
@@ -108,7 +108,7 @@ class TrainingLoop:
                 if progress is not None:
                     progress(state)
 
-    def _epoch(self, epoch: int, parallel: torch.nn.Module, stepped: Callable[[int, int], None] | None) -> Progress:
+    def _epoch(self, epoch: int, parallel: torch.nn.Module, stepped: Callable[[int, int], None] | None) -> EpochReport:
         train, team = self.run.train, self.team
         started = time.monotonic()
         self.learner.train()
@@ -127,7 +127,7 @@ class TrainingLoop:
         total, all_seen = team.summed(total, seen, device=self.device)
         seconds = time.monotonic() - started
         steps = self.model.time_steps().values()
-        return Progress(
+        return EpochReport(
             epoch=epoch,
             epochs=train.epochs,
             loss=total / all_seen,
@@ -264,7 +264,7 @@ def _tensorboard(folder: Path | None, done: int) -> Any:
         return
     writer = SummaryWriter(str(folder), purge_step=done + 1)  # type: ignore[no-untyped-call]
 
-    def log(state: Progress) -> None:
+    def log(state: EpochReport) -> None:
         for key in ("loss", "accuracy", "t_avg", "rate", "images_per_second"):
             if getattr(state, key) is not None:
                 writer.add_scalar(key, getattr(state, key), state.epoch)  # type: ignore[no-untyped-call]
