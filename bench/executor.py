@@ -13,6 +13,7 @@ import time
 import numpy as np
 import torch
 
+from spikeloom.gen.sizing import plan_smallest
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
@@ -41,10 +42,11 @@ def table(name, model, images, labels, repeat):
     for bits in (8, 4):
         network = quantize(model, weight_bits=bits)
         done = execute(network, few, record=True)
+        plan = plan_smallest(network, lanes=16, columns=2, neuron_lanes=4)
         plain = rate(lambda network=network: execute(network, images), len(images), repeat)
         recording = rate(lambda network=network: execute(network, few, record=True), len(few), repeat)
         counting = rate(
-            lambda network=network, done=done: expected_counters(network, done, lanes=16, columns=2, neuron_lanes=4),
+            lambda plan=plan, done=done: expected_counters(plan, done),
             len(few),
             1,
         )

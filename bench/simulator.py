@@ -7,7 +7,6 @@ import tempfile
 import time
 
 from spikeloom.gen.compiler import compile_network
-from spikeloom.gen.sizing import smallest_core
 from spikeloom.gen.verilog import core_verilog
 from spikeloom.golden.network.random_network import random_images, random_network
 from spikeloom.sim.verilated import VerilatedCore
@@ -25,10 +24,10 @@ def main() -> None:
         print(f"{'lanes':>5} {'columns':>7} {'neuron_lanes':>12} {'compile s':>9} {'cycles/image':>12} {'cycles/s':>9}")
         for lanes, columns, neuron_lanes in SIZES:
             network = random_network(0, stem=(8, 16, 32), heads=4, steps=4)
-            config = smallest_core(network, lanes=lanes, columns=columns, neuron_lanes=neuron_lanes)
-            verilog = core_verilog(config, compile_network(network, config).program)
+            made = compile_network(network, lanes=lanes, columns=columns, neuron_lanes=neuron_lanes)
+            verilog = core_verilog(made.config, made.program)
             begin = time.monotonic()
-            core = VerilatedCore(verilog, config=config, build_dir=chosen.build_dir or scratch)
+            core = VerilatedCore(verilog, config=made.config, build_dir=chosen.build_dir or scratch)
             compiled = time.monotonic()
             run = core.run(random_images(network, chosen.images))
             seconds = time.monotonic() - compiled

@@ -21,7 +21,7 @@ from spikeloom.cli.options import (
 )
 from spikeloom.common.folders import folder_of
 from spikeloom.flow.bitstream import build_record, from_here
-from spikeloom.flow.cores import core_for
+from spikeloom.flow.cores import compile_for
 from spikeloom.flow.models import load_network
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ def build(
     """Synthesise, place and route: a bitstream with the network inside. Minutes."""
     from dataclasses import replace
 
-    from spikeloom.gen.compiler import compile_network
     from spikeloom.gen.targets import target
     from spikeloom.gen.toolchain import build as gen
     from spikeloom.gen.toolchain.stages import WHOLE
@@ -59,7 +58,7 @@ def build(
     if clock is not None:
         chosen = replace(chosen, clock_hz=round(clock * 1e6))
     network = load_network(model, steps)
-    config = core_for(
+    compiled = compile_for(
         network,
         chosen.name,
         lanes=lanes,
@@ -67,13 +66,12 @@ def build(
         neuron_lanes=neuron_lanes,
         accumulator_width=accumulator_width,
     )
-    compiled = compile_network(network, config)
     folder = output or folder_of(network.name) / chosen.name
     with bars() as shown:
         advance = shown.bar("Verilog", WHOLE)
-        verilog = core_verilog(config, compiled.program)
-        report = gen.build(verilog, config, chosen, folder, seed=seed, baud=baud, progress=advance)
-    record = {"folder": folder, "network": network.name, **build_record(report), "core": config}
+        verilog = core_verilog(compiled.config, compiled.program)
+        report = gen.build(verilog, compiled.config, chosen, folder, seed=seed, baud=baud, progress=advance)
+    record = {"folder": folder, "network": network.name, **build_record(report), "core": compiled.config}
     emit(
         record,
         pairs("Built", build_rows(report)),

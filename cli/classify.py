@@ -44,13 +44,11 @@ def classify(
 
         sums = execute(network, pictures).sums
     else:
-        from spikeloom.flow.cores import core_for
-        from spikeloom.gen.compiler import compile_network
+        from spikeloom.flow.cores import compile_for
         from spikeloom.sim.simulate import simulate
         from spikeloom.sim.verilator import verilator_version
 
-        core = core_for(network, board, lanes=lanes, columns=columns, neuron_lanes=neuron_lanes)
-        compiled = compile_network(network, core)
+        compiled = compile_for(network, board, lanes=lanes, columns=columns, neuron_lanes=neuron_lanes)
         verilator_version()
         with bars() as shown:
             advance = shown.bar("simulating", len(pictures))

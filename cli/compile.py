@@ -23,7 +23,7 @@ from spikeloom.cli.options import (
 )
 from spikeloom.common.files import writable_folder
 from spikeloom.common.folders import folder_of
-from spikeloom.flow.cores import core_for
+from spikeloom.flow.cores import compile_for
 from spikeloom.flow.images import load_samples
 from spikeloom.flow.models import load_network, time_steps
 
@@ -46,12 +46,11 @@ def compile(
 ) -> None:
     """Write Verilog, the Program and test vectors of a network into a folder."""
     from spikeloom.flow.export import export
-    from spikeloom.gen.compiler import compile_network
     from spikeloom.gen.verilog import core_verilog
 
     network = load_network(model, steps)
     samples = load_samples(data, network, images, folder=data_folder)
-    config = core_for(
+    compiled = compile_for(
         network,
         board,
         lanes=lanes,
@@ -59,11 +58,10 @@ def compile(
         neuron_lanes=neuron_lanes,
         accumulator_width=accumulator_width,
     )
-    compiled = compile_network(network, config)
     folder = writable_folder(output or folder_of(network.name) / "verilog")
     with bars() as shown:
         advance = shown.bar("Verilog and test vectors", 2)
-        verilog = core_verilog(config, compiled.program)
+        verilog = core_verilog(compiled.config, compiled.program)
         advance(1)
         manifest = export(compiled, verilog, samples, folder)
         advance(2)

@@ -22,7 +22,7 @@ from spikeloom.cli.options import (
 )
 from spikeloom.cli.tables import Cells, write_tables
 from spikeloom.common.folders import folder_of
-from spikeloom.flow.cores import core_for
+from spikeloom.flow.cores import compile_for
 from spikeloom.flow.images import Samples, load_samples
 from spikeloom.flow.models import load_network
 
@@ -129,7 +129,6 @@ def _simulated(
     network: Network, samples: Samples, most: int, board: str | None, sizes: dict[str, int | None], shown: Bars
 ) -> dict[str, Any]:
     """The core's counters and their energy beside the operations of the same images."""
-    from spikeloom.gen.compiler import compile_network
     from spikeloom.golden.analysis.energy import CONSTANTS, TOTAL, spiking
     from spikeloom.golden.analysis.operations import operations
     from spikeloom.sim.counter_report import compare
@@ -138,13 +137,13 @@ def _simulated(
     from spikeloom.sim.verilator import verilator_version
 
     images = samples.images[:most]
-    compiled = compile_network(network, core_for(network, board, **sizes))
+    compiled = compile_for(network, board, **sizes)
     verilator_version()
     advance = shown.bar("simulating", len(images))
     folder = folder_of(network.name) / "simulation"
     report = simulate(compiled, images, build_dir=folder, progress=advance)
     counted = operations(network, images)
-    compared = compare(report, compiled, counted)
+    compared = compare(report, compiled.plan, counted)
     exact = report.images_bit_exact == report.images and not report.counter_differences
     return {
         "network": network.name,
@@ -154,7 +153,7 @@ def _simulated(
         "counters": compared,
         "energy": {
             name: {
-                "core's counters": _energy_record(of_counters(report, compiled, constants)),
+                "core's counters": _energy_record(of_counters(report, compiled.plan, constants)),
                 "operations": _energy_record(spiking(network, counted, constants)[TOTAL]),
             }
             for name, constants in CONSTANTS.items()

@@ -21,7 +21,7 @@ from spikeloom.cli.options import (
     NeuronLanes,
     Steps,
 )
-from spikeloom.flow.cores import core_for
+from spikeloom.flow.cores import compile_for
 from spikeloom.flow.images import load_samples
 from spikeloom.flow.models import load_network, time_steps
 
@@ -48,7 +48,6 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """Cycles and memory of a network on a core, before any simulation or synthesis."""
-    from spikeloom.gen.compiler import compile_network
     from spikeloom.gen.estimate import Activity, random_activity
     from spikeloom.gen.estimate import estimate as of_image
     from spikeloom.gen.resources import block_rams, memory_bits
@@ -57,7 +56,7 @@ def estimate(
 
     clock = clock or target(board or DEFAULT_BOARD).clock_hz / 1e6
     network = load_network(model, steps)
-    config = core_for(
+    compiled = compile_for(
         network,
         board,
         lanes=lanes,
@@ -65,12 +64,11 @@ def estimate(
         neuron_lanes=neuron_lanes,
         accumulator_width=accumulator_width,
     )
-    compiled = compile_network(network, config)
-    found = []
+    config, found = compiled.config, []
     with bars() as shown:
         if density is not None:
             images = 1
-            found.append(of_image(compiled, random_activity(network, density)))
+            found.append(of_image(compiled.plan, random_activity(network, density)))
         else:
             samples = load_samples(data, network, images, folder=data_folder)
             execution = execute(network, samples.images, record=True)
@@ -78,7 +76,7 @@ def estimate(
             for index in range(len(samples.images)):
                 tensors = {name: x[:, index] for name, x in execution.tensors.items()}
                 spikes = {name: x[:, index] for name, x in execution.spikes.items()}
-                found.append(of_image(compiled, Activity(tensors=tensors, spikes=spikes)))
+                found.append(of_image(compiled.plan, Activity(tensors=tensors, spikes=spikes)))
                 advance(index + 1)
 
     def mean(values: Any) -> int:

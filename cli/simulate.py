@@ -26,7 +26,7 @@ from spikeloom.cli.options import (
     Steps,
 )
 from spikeloom.common.folders import folder_of
-from spikeloom.flow.cores import core_for
+from spikeloom.flow.cores import compile_for
 from spikeloom.flow.images import load_samples
 from spikeloom.flow.models import load_network
 
@@ -54,14 +54,13 @@ def simulate(
     """Run the Verilog on images and compare every spike, class sum and counter with the golden model."""
     from spikeloom.flow.simulation import finished_well
     from spikeloom.flow.simulation import simulate as run
-    from spikeloom.gen.compiler import compile_network
     from spikeloom.sim.verilator import verilator_version
 
     network = load_network(model, steps)
     if waves is not None and images is None:
         images = 1
     samples = load_samples(data, network, images, folder=data_folder, most=MOST_SIMULATED)
-    config = core_for(
+    compiled = compile_for(
         network,
         board,
         lanes=lanes,
@@ -69,7 +68,6 @@ def simulate(
         neuron_lanes=neuron_lanes,
         accumulator_width=accumulator_width,
     )
-    compiled = compile_network(network, config)
     verilator_version()
     folder = output or folder_of(network.name) / "simulation"
     with bars() as shown:

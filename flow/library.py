@@ -159,12 +159,11 @@ def compile(
     share a weight row; neuron_lanes: neurons updated a cycle; all powers of two. accumulator_width: bits.
     CompileError, a ValueError, says which layer does not fit and what would help.
     """
-    from spikeloom.flow.cores import core_for
-    from spikeloom.gen.compiler import compile_network
+    from spikeloom.flow.cores import compile_for
 
     network = network_of(source)
     sizes = {"lanes": lanes, "columns": columns, "neuron_lanes": neuron_lanes, "accumulator_width": accumulator_width}
-    return Design(compiled=compile_network(network, core_for(network, board, **sizes)), board=board)
+    return Design(compiled=compile_for(network, board, **sizes), board=board)
 
 
 def simulate(

@@ -5,72 +5,91 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from spikeloom.gen.memory_map import MemoryMap, map_memory
-from spikeloom.gen.program import Program, make_program, stored_steps
-from spikeloom.gen.sizing import check_fits
+from spikeloom.gen.plan import LayerPlan, Plan, make_plan
+from spikeloom.gen.program import Program, make_program
+from spikeloom.gen.sizing import check_fits, plan_smallest
 from spikeloom.golden.network import Network
-from spikeloom.golden.network.widths import widths
 from spikeloom.rtl.core.config import CoreConfig
 
 MANIFEST_VERSION = 1
+"""Of the manifest; docs/formats.md has the rule by which it is raised."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
     """A network placed on a core."""
 
-    network: Network
-    config: CoreConfig
-    memory: MemoryMap
+    plan: Plan
+    """What was decided."""
     program: Program
+    """Contents of the core's memories."""
+
+    @property
+    def network(self) -> Network:
+        """What the core computes."""
+        return self.plan.network
+
+    @property
+    def config(self) -> CoreConfig:
+        """The core."""
+        return self.plan.config
 
     def manifest(self) -> dict[str, Any]:
         """What was decided, for people and tools: sizes, memory map, one entry a layer; JSON types only."""
-        proven, config = widths(self.network), self.config
-        layers = []
-        for layer in self.network.layers:
-            entry = {
-                "name": layer.name,
-                "kind": layer.kind,
-                "steps": layer.steps,
-                "steps_run": stored_steps(self.network, layer, self.memory),
-                "tiles": -(-layer.channels_out // config.lanes),
-                "accumulator_bits": proven[layer.name].accumulator,
-                "membrane_bits": proven[layer.name].membrane,
-            }
-            layers.append(entry)
+        network, plan = self.network, self.plan
         return {
             "format": "spikeloom.manifest",
             "version": MANIFEST_VERSION,
-            "network": self.network.name,
-            "t_max": self.network.steps,
-            "t_avg": self.network.t_avg,
-            "core": asdict(config),
+            "network": network.name,
+            "t_max": network.steps,
+            "t_avg": network.t_avg,
+            "core": asdict(self.config),
             "memory": {
-                "activation_words": self.memory.words,
-                "weight_rows": len(self.program.weight_rows),
-                "parameter_words": len(self.program.parameter_words),
+                "activation_words": plan.activation_words,
+                "weight_rows": plan.weight_rows,
+                "parameter_words": plan.parameter_words,
                 "program_words": len(self.program.program_words),
             },
-            "tensors": {name: asdict(p) for name, p in self.memory.placements.items()},
-            "layers": layers,
-            "provenance": self.network.provenance,
+            "tensors": {name: asdict(place) for name, place in plan.memory.placements.items()},
+            "layers": [_entry(layer) for layer in plan.layers],
+            "provenance": network.provenance,
         }
 
 
-def compile_network(network: Network, config: CoreConfig) -> Compiled:
+def _entry(plan: LayerPlan) -> dict[str, Any]:
+    """A layer in the manifest."""
+    return {
+        "name": plan.name,
+        "kind": plan.layer.kind,
+        "steps": plan.layer.steps,
+        "steps_run": plan.stored_steps,
+        "tiles": len(plan.tiles),
+        "accumulator_bits": plan.widths.accumulator,
+        "membrane_bits": plan.widths.membrane,
+    }
+
+
+def compile_network(network: Network, config: CoreConfig | None = None, /, **sizes: int) -> Compiled:
     """Place the network on the core and write its Program.
+
+    Without a core it is the smallest that runs the network; of that core `sizes` are as given, fields of `CoreConfig`.
 
     Raises
     ------
     CompileError
         where it does not fit: the layer, the limit, what would help.
+    TypeError
+        for a core and sizes at once.
     """
-    check_fits(network, config)
-    memory = map_memory(network, lanes=config.lanes)
-    return Compiled(
-        network=network,
-        config=config,
-        memory=memory,
-        program=make_program(network, config, memory),
-    )
+    if config is None:
+        return compile_plan(plan_smallest(network, **sizes))
+    if sizes:
+        raise TypeError(f"sizes belong to a core of their own, not beside one: {', '.join(sizes)}")
+    plan = make_plan(network, config)
+    check_fits(plan)
+    return compile_plan(plan)
+
+
+def compile_plan(plan: Plan) -> Compiled:
+    """Write the Program of a plan that fits its core; CompileError as `compile_network`."""
+    return Compiled(plan=plan, program=make_program(plan))

@@ -16,11 +16,12 @@ REMEDIES = {
     "activations": "earlier pooling or fewer time steps",
     "membranes": "earlier pooling or fewer neuron_lanes",
     "program": "fewer layers",
+    "kv": "fewer lanes or fewer tokens",
 }
 
 
 def block_rams(config: CoreConfig) -> dict[str, int]:
-    """DP16KD by memory, as Yosys maps them; small memories go to distributed memory and are not listed.
+    """DP16KD by memory, as Yosys maps them; the small memories of queues and class sums need none.
 
     Memories that a host loads are written in words of 32 bits, so each such column is mapped by itself.
     """
@@ -32,6 +33,8 @@ def block_rams(config: CoreConfig) -> dict[str, int]:
     found = {name: -(-width // WORD_BITS) * _blocks(depth, WORD_BITS) for name, (depth, width) in loaded.items()}
     found["activations"] = _blocks(config.activation_words, config.lanes)
     found["membranes"] = _blocks(config.membrane_words, potentials(config).size)
+    kv_width = config.lanes * config.count_width
+    found["kv"] = 0 if _distributed(config.kv_rows, kv_width) else _blocks(config.kv_rows, kv_width)
     return found
 
 
@@ -57,6 +60,16 @@ def check_device(config: CoreConfig, target: Target) -> None:
             f"the core needs {total} block RAMs, {target.name} has {target.block_rams}; "
             f"{needed[largest]} of them hold the {largest}: what would help is {REMEDIES[largest]}"
         )
+
+
+def _distributed(depth: int, width: int) -> bool:
+    """Whether Yosys takes look-up tables for a memory that is read and written.
+
+    Its costs (lattice/brams_16kd.txt, lutrams_trellis.txt): 128 per block, 4 per 16 words of 4 bits, and half of one
+    per bit for each further 16 words, to choose among them: the last as measured, memories of 16 to 256 rows.
+    """
+    sixteens = -(-depth // 16)
+    return 4 * sixteens * -(-width // 4) + (sixteens - 1) * width / 2 < 128 * _blocks(depth, width)
 
 
 def _blocks(depth: int, width: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spikeloom.golden.network import Network
+from spikeloom.gen.plan import LayerPlan, Plan
 from spikeloom.golden.network.execute import Execution
 from spikeloom.sim.verilated import Run
 
@@ -31,27 +31,27 @@ class Difference:
         )
 
 
-def spikes_of(run: Run, network: Network, *, lanes: int) -> dict[str, np.ndarray]:
+def spikes_of(run: Run, plan: Plan) -> dict[str, np.ndarray]:
     """Spikes that the trace shows, int8 (T_l, B, C, H, W) by layer name; -1 where it shows none."""
-    bits = np.unpackbits(run.trace["spikes"], axis=1, bitorder="little")[:, :lanes]
-    found = {}
-    for index, layer in enumerate(network.layers[:-1]):
-        tiles = -(-layer.channels_out // lanes)
-        spikes = np.full((layer.steps, len(run.sums), layer.positions, tiles, lanes), -1, np.int8)
-        mine = (run.trace["layer"] == index) & (run.trace["step"] < layer.steps)
-        rows = run.trace[mine]
-        spikes[rows["step"], rows["image"], rows["position"], rows["tile"]] = bits[mine]
-        spikes = spikes.reshape(*spikes.shape[:3], tiles * lanes)[..., : layer.channels_out]  # (T, B, positions, C)
-        shape = (layer.steps, len(run.sums), layer.channels_out, layer.height_conv, layer.width_conv)
-        found[layer.name] = spikes.swapaxes(2, 3).reshape(shape)
-    return found
+    lanes = np.unpackbits(run.trace["spikes"], axis=1, bitorder="little")[:, : plan.config.lanes]
+    return {layer.name: _spikes_of_layer(run, layer, lanes) for layer in plan.layers if not layer.readout}
 
 
-def differences(run: Run, execution: Execution, network: Network, *, lanes: int) -> list[Difference]:
+def _spikes_of_layer(run: Run, plan: LayerPlan, lanes: np.ndarray) -> np.ndarray:
+    images, tiles, width = len(run.sums), len(plan.tiles), lanes.shape[1]
+    spikes = np.full((plan.steps, images, plan.positions, tiles, width), -1, np.int8)
+    mine = (run.trace["layer"] == plan.index) & (run.trace["step"] < plan.steps)
+    rows = run.trace[mine]
+    spikes[rows["step"], rows["image"], rows["position"], rows["tile"]] = lanes[mine]
+    spikes = spikes.reshape(*spikes.shape[:3], tiles * width)[..., : plan.layer.channels_out]  # (T, B, positions, C)
+    return spikes.swapaxes(2, 3).reshape(plan.steps, images, plan.layer.channels_out, plan.height, plan.width)
+
+
+def differences(run: Run, execution: Execution, plan: Plan) -> list[Difference]:
     """The first difference of each image that has one; the execution must be recorded."""
-    hardware = spikes_of(run, network, lanes=lanes)
+    hardware = spikes_of(run, plan)
     found: dict[int, Difference] = {}
-    for layer in network.layers[:-1]:
+    for layer in plan.layers[:-1]:
         golden = execution.spikes[layer.name]
         wrong = np.argwhere(hardware[layer.name] != golden)
         for step, image, channel, y, x in sorted(wrong.tolist(), key=lambda w: (w[0], w[3], w[4], w[2])):
@@ -61,18 +61,18 @@ def differences(run: Run, execution: Execution, network: Network, *, lanes: int)
                     image=image,
                     layer=layer.name,
                     step=step,
-                    position=y * layer.width_conv + x,
+                    position=y * layer.width + x,
                     channel=channel,
                     golden=int(golden[step, image, channel, y, x]),
                     hardware=None if got < 0 else got,
                 )
-    last = network.layers[-1]
-    for image, channel in np.argwhere(run.sums[:, : network.classes] != execution.sums).tolist():
+    last = plan.layers[-1]
+    for image, channel in np.argwhere(run.sums[:, : plan.network.classes] != execution.sums).tolist():
         if image not in found:
             found[image] = Difference(
                 image=image,
                 layer=last.name,
-                step=max(last.steps - 1, 0),
+                step=last.steps - 1,
                 position=0,
                 channel=channel,
                 golden=int(execution.sums[image, channel]),

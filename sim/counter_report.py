@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from spikeloom.gen.compiler import Compiled
+from spikeloom.gen.plan import LayerPlan, Plan
 from spikeloom.golden.analysis.energy import Constants, Energy, update
 from spikeloom.golden.analysis.operations import Operations
 from spikeloom.golden.network import Layer
+from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.sim.simulate import SimulationReport
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One quantity, the mean of an image, over the layers for which both sides define the same thing.
-
-    hardware: from the core's counters. operations: from golden. layers: their number, ``of`` all that have it.
-    apart: what both define differently, by layer: (hardware, operations, why).
-    """
+    """One quantity, the mean per image, over the layers for which both sides define the same thing."""
 
     name: str
+    """What it is, for people."""
     hardware: float
+    """From the core's counters."""
     operations: float
+    """From golden."""
     layers: int
+    """Layers that count here."""
     of: int
+    """Layers that have it."""
     apart: dict[str, tuple[float, float, str]]
+    """What both define differently, by layer: (hardware, operations, why)."""
 
     @property
     def equal(self) -> bool:
@@ -36,114 +39,133 @@ class Comparison:
 Counters = Mapping[str, float]  # mean of an image, by the counter's name
 
 
-def compare(report: SimulationReport, compiled: Compiled, operations: Mapping[str, Operations]) -> list[Comparison]:
+@dataclass(frozen=True, kw_only=True)
+class _Quantity:
+    """What both sides count."""
+
+    name: str
+    counted: Callable[[LayerPlan, CoreConfig, Counters], float]
+    """By the core."""
+    done: Callable[[LayerPlan, Operations], float]
+    """By golden."""
+    apart: Callable[[LayerPlan, CoreConfig], str] = lambda plan, config: ""
+    """Why the core counts a layer in another way; empty where it does not."""
+    of: Callable[[Layer], bool] = lambda layer: True
+    """Whether a layer has it."""
+
+
+def compare(report: SimulationReport, plan: Plan, operations: Mapping[str, Operations]) -> list[Comparison]:
     """The counters of a simulation beside the operations of the same images."""
-    config, network = compiled.config, compiled.network
     counters = _means(report)
+    return [_compare(quantity, plan, counters, operations) for quantity in _QUANTITIES]
 
-    def row(
-        name: str,
-        layers: list[Layer],
-        hardware: Callable[[Layer, Counters], float],
-        golden: Callable[[Layer, Operations], float],
-        why: Callable[[Layer], str],
-    ) -> Comparison:
-        values = {
-            layer.name: (hardware(layer, counters[layer.name]), golden(layer, operations[layer.name]), why(layer))
-            for layer in layers
-        }
-        same = [value for value in values.values() if not value[2]]
-        return Comparison(
-            name=name,
-            hardware=sum(value[0] for value in same),
-            operations=sum(value[1] for value in same),
-            layers=len(same),
-            of=len(values),
-            apart={name: value for name, value in values.items() if value[2]},
+
+def _compare(
+    quantity: _Quantity, plan: Plan, counters: Mapping[str, Counters], operations: Mapping[str, Operations]
+) -> Comparison:
+    values = {
+        layer.name: (
+            quantity.counted(layer, plan.config, counters[layer.name]),
+            quantity.done(layer, operations[layer.name]),
+            quantity.apart(layer, plan.config),
         )
-
-    def offered(layer: Layer) -> float:
-        shape = network.shapes.layers[layer.name]
-        return float(shape.computed_steps * shape.inputs[0].planes * shape.products)
-
-    weighted = [layer for layer in network.layers if layer.weight is not None]
-    attention = [layer for layer in network.layers if layer.kind == "attention"]
-
-    def no_reason(_: Layer) -> str:
-        return ""
-
-    def attention_lanes(layer: Layer) -> str:
-        per_head = layer.channels_in // layer.heads
-        if layer.kind == "attention" and config.lanes > per_head:
-            return f"{config.lanes} lanes are several heads of {per_head} channels: an event occupies them all"
-        return ""
-
-    def one_column(layer: Layer) -> str:
-        if config.columns > 1:
-            return f"{config.columns} columns share a row"
-        return f"{config.lanes} lanes, {layer.channels_out} channels" if layer.channels_out % config.lanes else ""
-
-    def whole_words(layer: Layer) -> str:
-        valid = min(layer.channels_out, config.lanes)
-        if layer.channels_out % valid % config.neuron_lanes or valid % config.neuron_lanes:
-            return f"words of {config.neuron_lanes}, {layer.channels_out} channels"
-        return ""
-
-    return [
-        row(
-            "accumulates",
-            list(network.layers),
-            lambda _, found: found["sops_done"],
-            lambda _, done: done.planes,
-            attention_lanes,
-        ),
-        row(
-            "accumulates of K^T V",
-            attention,
-            lambda layer, found: found["kv_updates"] * min(config.lanes, layer.channels_in // layer.heads),
-            lambda _, done: done.product_planes,
-            no_reason,
-        ),
-        row(
-            "accumulates skipped",
-            weighted,
-            lambda layer, found: found["rows_skipped"] * config.lanes,
-            lambda layer, done: offered(layer) - done.planes,
-            one_column,
-        ),
-        row(
-            "weight words read",
-            weighted,
-            lambda _, found: found["weight_rows_read"] * config.lanes,
-            lambda _, done: done.planes,
-            one_column,
-        ),
-        row(
-            "membrane words read",
-            list(network.layers),
-            lambda _, found: found["membrane_reads"] * config.neuron_lanes,
-            lambda _, done: done.membrane_reads,
-            whole_words,
-        ),
-        row(
-            "membrane words written",
-            list(network.layers),
-            lambda _, found: found["membrane_writes"] * config.neuron_lanes,
-            lambda _, done: done.membrane_writes,
-            whole_words,
-        ),
-    ]
+        for layer in plan.layers
+        if quantity.of(layer.layer)
+    }
+    same = [value for value in values.values() if not value[2]]
+    return Comparison(
+        name=quantity.name,
+        hardware=sum(value[0] for value in same),
+        operations=sum(value[1] for value in same),
+        layers=len(same),
+        of=len(values),
+        apart={name: value for name, value in values.items() if value[2]},
+    )
 
 
-def energy(report: SimulationReport, compiled: Compiled, constants: Constants) -> Energy:
+def _per_head(plan: LayerPlan) -> int:
+    return plan.layer.channels_in // plan.layer.heads
+
+
+def _offered(plan: LayerPlan) -> float:
+    """Accumulates if every input spiked."""
+    return float(plan.shape.computed_steps * plan.shape.inputs[0].planes * plan.shape.products)
+
+
+def _weighted(layer: Layer) -> bool:
+    return layer.weight is not None
+
+
+def _attention_lanes(plan: LayerPlan, config: CoreConfig) -> str:
+    if plan.layer.kind == "attention" and config.lanes > _per_head(plan):
+        return f"{config.lanes} lanes are several heads of {_per_head(plan)} channels: an event occupies them all"
+    return ""
+
+
+def _one_column(plan: LayerPlan, config: CoreConfig) -> str:
+    if config.columns > 1:
+        return f"{config.columns} columns share a row"
+    channels = plan.layer.channels_out
+    return f"{config.lanes} lanes, {channels} channels" if channels % config.lanes else ""
+
+
+def _whole_words(plan: LayerPlan, config: CoreConfig) -> str:
+    if any(tile.valid % config.neuron_lanes for tile in plan.tiles):
+        return f"words of {config.neuron_lanes}, {plan.layer.channels_out} channels"
+    return ""
+
+
+_QUANTITIES = (
+    _Quantity(
+        name="accumulates",
+        counted=lambda plan, config, found: found["sops_done"],
+        done=lambda plan, done: done.planes,
+        apart=_attention_lanes,
+    ),
+    _Quantity(
+        name="accumulates of K^T V",
+        counted=lambda plan, config, found: found["kv_updates"] * min(config.lanes, _per_head(plan)),
+        done=lambda plan, done: done.product_planes,
+        of=lambda layer: layer.kind == "attention",
+    ),
+    _Quantity(
+        name="accumulates skipped",
+        counted=lambda plan, config, found: found["rows_skipped"] * config.lanes,
+        done=lambda plan, done: _offered(plan) - done.planes,
+        apart=_one_column,
+        of=_weighted,
+    ),
+    _Quantity(
+        name="weight words read",
+        counted=lambda plan, config, found: found["weight_rows_read"] * config.lanes,
+        done=lambda plan, done: done.planes,
+        apart=_one_column,
+        of=_weighted,
+    ),
+    _Quantity(
+        name="membrane words read",
+        counted=lambda plan, config, found: found["membrane_reads"] * config.neuron_lanes,
+        done=lambda plan, done: done.membrane_reads,
+        apart=_whole_words,
+    ),
+    _Quantity(
+        name="membrane words written",
+        counted=lambda plan, config, found: found["membrane_writes"] * config.neuron_lanes,
+        done=lambda plan, done: done.membrane_writes,
+        apart=_whole_words,
+    ),
+)
+
+
+def energy(report: SimulationReport, plan: Plan, constants: Constants) -> Energy:
     """Energy of an image from the core's counters, pJ: all accumulates, no multiplications, no checks.
 
     Words have the core's widths unless the constants have one. Two things have no counter: updates of neurons, which
     the Program's ``T_l`` decide, and the sums ``K^T V``, a row read and written an update and read an event.
     """
-    config, counters = compiled.config, _means(report)
+    config, counters = plan.config, _means(report)
     compute = weights = membrane = activations = 0.0
-    for layer in compiled.network.layers:
+    for layer in plan.network.layers:
         found = counters[layer.name]
         updates = layer.steps * layer.positions * layer.channels_out if layer.spiking else 0
         compute += found["sops_done"] + found["kv_updates"] * config.lanes + update(layer) * updates

@@ -1,8 +1,7 @@
 """What the hardware's counters must show for an image, computed from the recorded activations.
 
-A core of ``lanes`` L computes ``ceil(C_out / L)`` tiles of a layer one after the other; ``columns`` P are
-horizontally adjacent output positions that share a weight row; potentials are read and written in words of
-``neuron_lanes``.
+Tiles of a layer are computed one after the other; ``columns`` horizontally adjacent output positions share a weight
+row; potentials are read and written in words of ``neuron_lanes``.
 """
 
 from __future__ import annotations
@@ -11,96 +10,72 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from spikeloom.golden.network import Layer, Network, TensorInfo
+from spikeloom.gen.plan import LayerPlan, Plan, Tile
+from spikeloom.golden.network import Layer
 from spikeloom.golden.network.execute import Execution
+from spikeloom.rtl.core.config import CoreConfig
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExpectedCounters:
-    """Counts of one layer, or of all; each an int64 array (B,), one number an image.
-
-    sops_done: synaptic operations: one for each output channel that a set input bit adds to. Bits are those
-    of every plane, at each step that the layer and its input both have (once for the image), in the
-    receptive field of each output position. Attention: the set bits of Q whose row of K^T V is not empty,
-    times the lanes.
-    kv_updates: rows of V added to K^T V, the other half of the attention; 0 elsewhere.
-    events: weight rows applied to the array: once a tile for a group of columns of which any has the bit.
-    rows_skipped: rows offered and not applied. Offered is every channel and plane of the words of the
-    receptive field that lie in the image for any column. Attention: of Q alone.
-    membrane_reads, membrane_writes: words of potentials: no read at the first step, no write after the last.
-    membrane_reads_saved, membrane_writes_saved: what all ``T_max`` steps would cost, less that.
-    spikes: fired, before pooling.
-    """
+    """Counters of one layer, or of all; each an int64 array (B,), one number per image."""
 
     sops_done: np.ndarray
+    """Synaptic operations: one for each output channel that a set input bit adds to. Bits are those of every plane, at
+    each step that the layer and its input both have (once for the image), in the receptive field of each output
+    position. Attention: the set bits of Q whose row of K^T V is not empty, times the lanes."""
     kv_updates: np.ndarray
+    """Rows of V added to K^T V, the other half of the attention; 0 elsewhere."""
     events: np.ndarray
+    """Weight rows applied to the array: once per tile for a group of columns of which any has the bit."""
     rows_skipped: np.ndarray
+    """Rows offered and not applied. Offered is every channel and plane of the words of the receptive field that lie in
+    the image for any column. Attention: of Q alone."""
     membrane_reads: np.ndarray
+    """Words of potentials read: none at the first step."""
     membrane_writes: np.ndarray
+    """Words of potentials written: none after the last step."""
     membrane_reads_saved: np.ndarray
+    """What all ``T_max`` steps would read, less what is read."""
     membrane_writes_saved: np.ndarray
+    """Likewise written."""
     spikes: np.ndarray
+    """Fired, before pooling."""
 
 
 TOTAL = "total"
 
 
-def expected_counters(
-    network: Network, execution: Execution, *, lanes: int, columns: int, neuron_lanes: int
-) -> dict[str, ExpectedCounters]:
-    """Counts of each layer by name, and of the whole network under `TOTAL`.
+def expected_counters(plan: Plan, execution: Execution) -> dict[str, ExpectedCounters]:
+    """The counters of each layer by name, and of the whole network under `TOTAL`.
 
-    execution: recorded. Raises ValueError for one that is not, for numbers below 1, and where the lanes
-    neither divide nor are a multiple of the channels of a head, and for layers that the core does not have.
+    execution: of the plan's network, recorded; ValueError for one that is not.
     """
-    for layer in network.layers:
-        if not layer.fires:
-            raise ValueError(f"layer {layer.name!r}: the core has no membrane shortcuts yet, so nothing to count")
-        if layer.pool_first:
-            raise ValueError(f"layer {layer.name!r}: the core pools no currents yet, only spikes: nothing to count")
-        if layer.depthwise or (layer.spiking and layer.neuron.levels > 1):
-            raise ValueError(f"layer {layer.name!r}: the core has no such layers yet, so nothing to count")
-    for name, value in (("lanes", lanes), ("columns", columns), ("neuron_lanes", neuron_lanes)):
-        if value < 1:
-            raise ValueError(f"{name} must be positive, not {value!r}")
-    if len(execution.tensors) <= len(network.spiking):
+    if len(execution.tensors) <= len(plan.network.spiking):
         raise ValueError("the execution was not recorded; call execute(..., record=True)")
-    info = network.tensors()
     found = {}
-    for layer in network.layers:
-        tiles = _tiles(layer.channels_out, lanes)
-        if layer.kind == "attention":
-            work = _attention(layer, execution, tiles, lanes, columns)
-        else:
-            work = _accumulate(layer, info[layer.inputs[0]], execution, len(tiles), columns)
-        words = sum(-(-valid // neuron_lanes) for valid in tiles)
-        found[layer.name] = _complete(network, layer, execution, work, words)
+    for layer in plan.layers:
+        work = (_attention if layer.layer.kind == "attention" else _accumulate)(layer, execution, plan.config)
+        found[layer.name] = _complete(layer, execution, work, plan)
     found[TOTAL] = ExpectedCounters(
         **{x.name: sum(getattr(row, x.name) for row in found.values()) for x in fields(ExpectedCounters)}
     )
     return found
 
 
-def _tiles(channels: int, lanes: int) -> list[int]:
-    """Valid lanes of each tile."""
-    return [min(lanes, channels - start) for start in range(0, channels, lanes)]
-
-
-def _complete(
-    network: Network, layer: Layer, execution: Execution, work: dict[str, np.ndarray], words: int
-) -> ExpectedCounters:
-    """Add the membrane accesses and the spikes. words: of potentials a position."""
+def _complete(plan: LayerPlan, execution: Execution, work: dict[str, np.ndarray], whole: Plan) -> ExpectedCounters:
+    """Add the membrane accesses and the spikes."""
     nothing = np.zeros(len(execution.sums), np.int64)
-    if layer.kind == "readout":
-        accesses = words * max(layer.steps * layer.positions - 1, 0)
+    words = sum(-(-tile.valid // whole.config.neuron_lanes) for tile in plan.tiles)  # of potentials per position
+    if plan.readout:
+        accesses = words * (plan.steps * plan.positions - 1)
         saved = 0
         spikes = nothing
     else:
-        once = words * layer.positions
-        accesses = once * max(layer.steps - 1, 0)
-        saved = once * max(network.steps - 1, 0) - accesses
-        spikes = execution.spike_counts[layer.name].astype(np.int64)
+        once = words * plan.positions
+        accesses = once * max(plan.steps - 1, 0)
+        saved = once * max(whole.network.steps - 1, 0) - accesses
+        spikes = execution.spike_counts[plan.name].astype(np.int64)
     return ExpectedCounters(
         **work,
         membrane_reads=nothing + accesses,
@@ -136,19 +111,18 @@ def _taps(layer: Layer, x: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def _accumulate(
-    layer: Layer, info: TensorInfo, execution: Execution, tiles: int, columns: int
-) -> dict[str, np.ndarray]:
-    x = execution.tensors[layer.inputs[0]]  # (T, B, C, H, W)
-    x = x[: min(layer.steps, len(x))]
+def _accumulate(plan: LayerPlan, execution: Execution, config: CoreConfig) -> dict[str, np.ndarray]:
+    layer, shape = plan.layer, plan.shape
+    x = execution.tensors[layer.inputs[0]][: shape.computed_steps]  # (T, B, C, H, W)
     bits, applied = (np.zeros(x.shape[1], np.int64) for _ in range(2))
-    for plane in range(info.planes):
+    for plane in range(shape.inputs[0].planes):
         for seen in _taps(layer, (x >> plane & 1).astype(bool)):
             bits += _sum(seen)
-            applied += _sum(_any_of_columns(seen, columns))
+            applied += _sum(_any_of_columns(seen, config.columns))
     inside = np.ones((1, layer.height_in, layer.width_in), bool)
-    groups = sum(int(_any_of_columns(seen, columns).sum()) for seen in _taps(layer, inside))
-    offered = tiles * groups * layer.channels_in * info.planes * len(x)
+    groups = sum(int(_any_of_columns(seen, config.columns).sum()) for seen in _taps(layer, inside))
+    tiles = len(plan.tiles)
+    offered = tiles * groups * layer.channels_in * shape.inputs[0].planes * len(x)
     return {
         "sops_done": bits * layer.channels_out,
         "kv_updates": np.zeros_like(bits),
@@ -157,29 +131,24 @@ def _accumulate(
     }
 
 
-def _attention(layer: Layer, execution: Execution, tiles: list[int], lanes: int, columns: int) -> dict[str, np.ndarray]:
-    sources = [execution.tensors[name] for name in layer.inputs]
-    steps = min(layer.steps, *(len(x) for x in sources))
-    q, k, _ = (x[:steps].astype(bool) for x in sources)  # (T, B, C, H, W)
-    width = layer.channels_in // layer.heads
-    if lanes % width and width % lanes:
-        raise ValueError(
-            f"layer {layer.name!r}: {lanes} lanes neither divide nor are a multiple of a head's {width} channels"
-        )
-    touched = k.any(axis=(3, 4), keepdims=True)
-    useful = q & touched
+def _attention(plan: LayerPlan, execution: Execution, config: CoreConfig) -> dict[str, np.ndarray]:
+    layer, steps = plan.layer, plan.shape.active_steps
+    q, k, _ = (execution.tensors[name][:steps].astype(bool) for name in layer.inputs)  # (T, B, C, H, W)
+    useful = q & k.any(axis=(3, 4), keepdims=True)
+    groups = layer.height_in * -(-layer.width_in // config.columns)
     sops, updates, events, skipped = (np.zeros(q.shape[1], np.int64) for _ in range(4))
-    for tile, valid in enumerate(tiles):
-        start = tile * lanes
-        if width > lanes:  # the whole head that the tile is a part of
-            start, count = start - start % width, width
-        else:
-            count = valid
-        part = slice(start, start + count)
+    for number, tile in enumerate(plan.tiles):
+        part = _channels(plan, number, tile, config.lanes)
         updates += _sum(k[:, :, part])
-        sops += _sum(useful[:, :, part]) * valid
-        applied = _sum(_any_of_columns(useful[:, :, part], columns))
+        sops += _sum(useful[:, :, part]) * tile.valid
+        applied = _sum(_any_of_columns(useful[:, :, part], config.columns))
         events += applied
-        groups = layer.height_in * -(-layer.width_in // columns)
-        skipped += steps * groups * count - applied
+        skipped += steps * groups * (part.stop - part.start) - applied
     return {"sops_done": sops, "kv_updates": updates, "events": events, "rows_skipped": skipped}
+
+
+def _channels(plan: LayerPlan, number: int, tile: Tile, word_bits: int) -> slice:
+    """Channels of Q and K that the tile's sums are made of: its own, or of the whole head that it is a part of."""
+    words = plan.scanned(number)
+    stop = tile.first + tile.valid if len(words) == 1 else words.stop * word_bits
+    return slice(words.start * word_bits, stop)

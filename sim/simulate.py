@@ -142,11 +142,9 @@ def simulate(
 
 def report_of(compiled: Compiled, images: np.ndarray, run: Run, *, first: int = 0) -> SimulationReport:
     """Compare a run with golden; `first` is the number of the first image."""
-    network, config = compiled.network, compiled.config
+    network, plan = compiled.network, compiled.plan
     execution = execute(network, images, record=True)
-    golden = expected_counters(
-        network, execution, lanes=config.lanes, columns=config.columns, neuron_lanes=config.neuron_lanes
-    )
+    golden = expected_counters(plan, execution)
     names = [layer.name for layer in network.layers]
     by_layer = {
         name: {key: values[:, i + 1] - values[:, i] for key, values in run.layer_counters.items()}
@@ -158,7 +156,7 @@ def report_of(compiled: Compiled, images: np.ndarray, run: Run, *, first: int = 
     return SimulationReport(
         images=len(images),
         sums=run.sums[:, : network.classes],
-        differences=[_shifted(d, first) for d in differences(run, execution, network, lanes=config.lanes)],
+        differences=[_shifted(d, first) for d in differences(run, execution, plan)],
         counter_differences=_counter_differences({**by_layer, TOTAL: total}, golden, first),
         counters=total,
         layer_cycles={name: found["cycles"] for name, found in by_layer.items()},

@@ -8,7 +8,6 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.host.pixels import pack_pixels
-from spikeloom.gen.sizing import smallest_core
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
 from spikeloom.rtl.core.core import Core
@@ -28,7 +27,7 @@ IMAGES = 2
 
 def compiled(size, network):
     made = random_network(**network)
-    return compile_network(made, smallest_core(made, **size))
+    return compile_network(made, **size)
 
 
 def build(*, size, network):
@@ -90,9 +89,7 @@ async def equals_golden(dut, pause):
     network, config = made.network, made.config
     images = random_images(network, IMAGES, seed=5)
     execution = execute(network, images, record=True)
-    golden = expected_counters(
-        network, execution, lanes=config.lanes, columns=config.columns, neuron_lanes=config.neuron_lanes
-    )[TOTAL]
+    golden = expected_counters(made.plan, execution)[TOTAL]
     await start(dut, host__request=0, host__write=0, host__address=0, host__write_data=0)
     words = []
     cocotb.start_soon(collect(dut, trace(config), words))

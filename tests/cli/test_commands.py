@@ -13,6 +13,7 @@ import torch
 
 from spikeloom.cli.main import run
 from spikeloom.flow import background
+from spikeloom.gen.sizing import plan_smallest
 from spikeloom.golden.analysis.operations import dense_sops
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
@@ -152,9 +153,8 @@ def test_simulate(capsys, home, monkeypatch):
     assert record["accuracy_integer"] == record["accuracy_hardware"] == 1.0  # golden made the labels
     network = Network.load("tiny.safetensors")
     images = np.load("images.npz")["images"]
-    expected = expected_counters(network, execute(network, images, record=True), lanes=8, columns=1, neuron_lanes=4)[
-        TOTAL
-    ]
+    plan = plan_smallest(network, lanes=8, neuron_lanes=4)
+    expected = expected_counters(plan, execute(network, images, record=True))[TOTAL]
     for key in ("sops_done", "rows_skipped", "membrane_reads", "membrane_writes", "membrane_reads_saved"):
         assert record[key] == getattr(expected, key).sum()
     assert record["sops_skipped"] > record["sops_done"]

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from spikeloom.cli.main import run
-from spikeloom.gen.compiler import compile_network
-from spikeloom.gen.sizing import smallest_core
+from spikeloom.gen.sizing import plan_smallest
 from spikeloom.golden.analysis.energy import CONSTANTS
 from spikeloom.golden.analysis.operations import TOTAL, operations
 from spikeloom.golden.network.execute import execute
@@ -120,12 +119,12 @@ def test_what_a_core_counts_in_another_way_is_told(home, columns):
     """Lanes of several heads, padded lanes, shared rows: another number, with the reason, and no claim of equality."""
     network, images = home
     execution = execute(network, images, record=True)
+    plan = plan_smallest(network, lanes=16, columns=columns, neuron_lanes=4)
     core = {
         name: {**vars(found), "weight_rows_read": found.events}
-        for name, found in expected_counters(network, execution, lanes=16, columns=columns, neuron_lanes=4).items()
+        for name, found in expected_counters(plan, execution).items()
     }
-    compiled = compile_network(network, smallest_core(network, lanes=16, columns=columns, neuron_lanes=4))
-    found = counter_report.compare(SimpleNamespace(layer_counters=core), compiled, operations(network, images))
+    found = counter_report.compare(SimpleNamespace(layer_counters=core), plan, operations(network, images))
     rows = {row.name: row for row in found}
     assert all(row.equal for row in found)
     hardware, counted, why = rows["accumulates"].apart["block.0.attn"]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from spikeloom.gen.compiler import compile_network
+from spikeloom.gen.descriptors import pack_descriptor
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.memory_map import map_memory
-from spikeloom.gen.program import pack_descriptor
+from spikeloom.gen.plan import make_plan
 from spikeloom.gen.sizing import common_core, needs, smallest_core
 from spikeloom.golden.network import IMAGE
 from spikeloom.golden.network.random_network import random_network
@@ -31,7 +32,7 @@ def live_words(net, memory, index):
 @pytest.mark.parametrize("seed", range(4))
 def test_living_tensors_never_overlap(seed):
     net = random_network(seed, stem=(4, 8, 16), depth=2)
-    memory = map_memory(net, lanes=8)
+    memory = map_memory(net, word_bits=8)
     grown = {name: net.layer(name).residual for name in memory.in_place}
     for index in range(len(net.layers)):
         living = dict(live_words(net, memory, index))
@@ -43,7 +44,7 @@ def test_living_tensors_never_overlap(seed):
 
 def test_sums_grow_in_place_only_where_nobody_reads_the_old():
     net = network()
-    memory = map_memory(net, lanes=8)
+    memory = map_memory(net, word_bits=8)
     assert "rpe" not in memory.in_place  # the convolution still reads its neighbours
     assert {"block.0.proj", "block.0.fc2", "block.1.proj", "block.1.fc2"} == memory.in_place
     assert memory.placements["block.0.proj"] == memory.placements["rpe"]
@@ -100,7 +101,9 @@ def test_a_descriptor_unpacks_to_its_fields():
 
 
 def test_a_field_that_overflows_is_named():
-    with pytest.raises(CompileError, match=r"descriptor field steps holds 0\.\.31, not 32"):
+    with pytest.raises(
+        CompileError, match=r"a descriptor: descriptor field steps holds 0\.\.31, not 32; .* fewer time steps"
+    ):
         pack_descriptor({"steps": 32})
     with pytest.raises(CompileError, match=r"descriptor field residual\.plane holds 0\.\.262143, not 262144"):
         pack_descriptor({"residual": {"plane": 1 << 18}})
@@ -123,7 +126,7 @@ def test_a_field_that_overflows_is_named():
 def test_each_limit_is_named_with_layer_and_remedy(limit):
     net = network()
     config = smallest_core(net, lanes=8, neuron_lanes=4)
-    need = next(n for n in needs(net, lanes=8, neuron_lanes=4) if n.limit == limit)
+    need = next(n for n in needs(make_plan(net, config)) if n.limit == limit)
     changes = {limit: need.least - 1}
     if limit == "potential_width":
         changes["accumulator_width"] = need.least - 1
@@ -181,4 +184,4 @@ def test_the_manifest_is_json_and_says_what_was_decided():
     assert [x["name"] for x in manifest["layers"]] == [x.name for x in net.layers]
     assert manifest["core"]["lanes"] == 8
     assert manifest["memory"]["weight_rows"] == len(compiled.program.weight_rows)
-    assert manifest["tensors"]["rpe"]["base"] == compiled.memory.placements["rpe"].base
+    assert manifest["tensors"]["rpe"]["base"] == compiled.plan.memory.placements["rpe"].base

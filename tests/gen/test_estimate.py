@@ -31,12 +31,12 @@ def test_estimated_cycles_are_within_three_percent_of_simulated_ones(seed, size,
             tensors={name: value[:, index] for name, value in golden.tensors.items()},
             spikes={name: value[:, index] for name, value in golden.spikes.items()},
         )
-        assert abs(estimate(compiled, activity).cycles - cycles) <= 0.03 * cycles
+        assert abs(estimate(compiled.plan, activity).cycles - cycles) <= 0.03 * cycles
 
 
 def cycles_at(network, density, **size):
     compiled = compile_network(network, smallest_core(network, **({"lanes": 16, "neuron_lanes": 4} | size)))
-    return estimate(compiled, random_activity(network, density))
+    return estimate(compiled.plan, random_activity(network, density))
 
 
 def test_more_spikes_cost_more_cycles_and_masked_steps_none():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from spikeloom.gen.sizing import plan_smallest
 from spikeloom.golden.analysis.energy import CONSTANTS, not_spiking, spiking
 from spikeloom.golden.analysis.operations import TOTAL, dense_sops, operations
 from spikeloom.golden.models.e_spikeformer import ESpikeformer, ESpikeformerConfig
@@ -144,7 +145,8 @@ def test_operations_are_the_core_s_counts_where_both_are_defined(seed):
     images = random_images(network, 4)  # means are exact
     got = operations(network, images, batch=3)
     lanes = 4  # of a head: with more, an event adds to the lanes of other heads too
-    core = expected_counters(network, execute(network, images, record=True), lanes=lanes, columns=1, neuron_lanes=1)
+    plan = plan_smallest(network, lanes=lanes, neuron_lanes=1)
+    core = expected_counters(plan, execute(network, images, record=True))
     for layer in network.layers:
         own, of_core = got[layer.name], core[layer.name]
         for name, other in (

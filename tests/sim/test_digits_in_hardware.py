@@ -38,4 +38,4 @@ def test_all_held_out_digits_are_bit_exact(bits, scales, size, tmp_path):
             spikes={name: value[:, index] for name, value in golden.spikes.items()},
         )
         cycles = int(report.counters["cycles"][index])
-        assert abs(estimate(compiled, activity).cycles - cycles) <= 0.03 * cycles
+        assert abs(estimate(compiled.plan, activity).cycles - cycles) <= 0.03 * cycles

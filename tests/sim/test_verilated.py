@@ -75,7 +75,7 @@ def test_attention_when_a_later_sum_makes_room_in_q_k_or_v(build_dir):
     config = common_core(*(smallest_core(n, lanes=8, columns=2, neuron_lanes=4) for n in networks))
     compiled = [compile_network(network, config) for network in networks]
     for i in range(3):
-        steps = [compiled[i].memory.placements[name].step for name in names]
+        steps = [compiled[i].plan.memory.placements[name].step for name in names]
         assert steps[i] == 2 * steps[i - 1] == 2 * steps[i - 2]
     images = random_images(made, 3, seed=2)
     core = VerilatedCore(core_verilog(config, compiled[0].program), config=config, build_dir=build_dir)

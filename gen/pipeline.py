@@ -1,0 +1,118 @@
+"""The core's pipeline as time stamps: a layer's cycles from what each unit is given, without a simulation.
+
+Each slot of the scanner, each event, each job of the neurons and each word of the writer goes through the queues
+between them. Stamps instead of clock cycles: the cost is that of the events, not of the cycles.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from spikeloom.rtl.core.core import JOB_FIFO_DEPTH, WORD_FIFO_DEPTH
+from spikeloom.rtl.core.event_scanner import FIFO_DEPTH, IN_FLIGHT
+
+SCAN_LATENCY = 3  # from a slot to the emitter
+ARRAY_LATENCY = 4  # from the emitter to the adders, a register a cycle
+NEURON_LATENCY = 5  # from the issue of a word to its spikes
+
+
+@dataclass(frozen=True)
+class Item:
+    """What the scanner does for one group of output positions at one step, or for one token of K and V."""
+
+    groups: tuple[tuple[int, int], ...]
+    """(slot, events) of the words that are kept, in order; slots count from 0."""
+    slots: int
+    """Cycles that the scanner needs for it."""
+
+
+MARKER = Item(((0, 1),), 1)
+"""An item without a spike: the end of its sums."""
+
+
+class Pipeline:
+    """Time stamps of the units, in cycles since the layer started to run.
+
+    For each item in the core's order: `item`; and where it ends a group of positions, `job` with what `hand_over` said.
+    """
+
+    def __init__(self) -> None:
+        self.slots = self.events = self.neuron_words = self.written_words = 0
+        self._fetched = 0  # the scanner's last slot
+        self._emitted = -1  # the emitter's last event
+        self._added = deque([-1] * ARRAY_LATENCY, maxlen=ARRAY_LATENCY)  # the array's last events
+        self._queue: deque[int] = deque(maxlen=FIFO_DEPTH)  # when the scanner's last groups left it
+        self._jobs: deque[int] = deque([0] * JOB_FIFO_DEPTH, maxlen=JOB_FIFO_DEPTH)  # likewise
+        self._sums_taken = -1  # the neurons have taken the last sums
+        self._neuron = -NEURON_LATENCY  # the neurons' last word
+        self._frozen: deque[tuple[int, int]] = deque()  # of the neurons, by the writer: from, cycles
+        self._written = deque([-1] * WORD_FIFO_DEPTH, maxlen=WORD_FIFO_DEPTH)  # the writer's last words
+        self._reads = 0  # of the writer: each takes a slot from the scanner
+
+    def item(self, item: Item) -> None:
+        """Scan one item."""
+        start = max(self._fetched, self._jobs[0]) + 2 + self._reads  # one cycle to take the item
+        self._reads = 0
+        for slot, events in item.groups:
+            start = max(start, self._room() - slot + 1)
+            self._emit(start + slot + SCAN_LATENCY, events)
+        self._fetched = start + item.slots - 1
+        self.slots += item.slots
+
+    def _room(self) -> int:
+        """When the queue has room for a group and those on their way."""
+        depth = FIFO_DEPTH - IN_FLIGHT
+        return self._queue[-depth] if len(self._queue) >= depth else -1
+
+    def _emit(self, comes: int, events: int) -> None:
+        """A group leaves the queue when it has come and the emitter is free, and becomes events."""
+        leaves = max(comes, self._emitted)
+        self._queue.append(leaves)
+        for _ in range(events):
+            self._emitted = max(self._emitted, leaves, self._added[0] - 1) + 1
+            self._added.append(max(self._added[-1] + 1, self._emitted + ARRAY_LATENCY))
+        self.events += events
+
+    def hand_over(self) -> int:
+        """The last event of an item waits until the neurons have taken the sums before; when they see these."""
+        self._added[-1] = max(self._added[-1], self._sums_taken + 1)
+        return self._added[-1] + 1
+
+    def job(
+        self, ready: int, *, columns: int, words: int, fence: bool, each: bool, costs: list[tuple[int, int]]
+    ) -> None:
+        """Neurons: `words` a column; `each` column waits for the pipeline to empty. costs: writer's (cycles, reads)."""
+        at = ready
+        for column in range(columns):
+            if (fence and column == 0) or each:
+                at = max(at, self._neuron + NEURON_LATENCY)
+            for _ in range(words):
+                at = self._neuron = self._unfrozen(max(at, self._neuron + 1))
+            if costs:
+                self._write(*costs[column])
+        self.neuron_words += columns * words
+        self._sums_taken = self._neuron
+        self._jobs.append(self._neuron)
+
+    def _unfrozen(self, at: int) -> int:
+        """The first cycle from `at` on in which the neurons' pipeline moves."""
+        while self._frozen and self._frozen[0][0] <= at:
+            begin, length = self._frozen.popleft()
+            at = max(at, begin + length)
+            self._frozen = deque((b + length, n) for b, n in self._frozen)
+        return at
+
+    def _write(self, cycles: int, reads: int) -> None:
+        """The neurons' last word goes through the queue to the writer; where that is full, the neurons freeze."""
+        leaves = self._neuron + NEURON_LATENCY + sum(length for _, length in self._frozen)
+        enters = max(leaves, self._written[0] + 1)
+        if enters > leaves:
+            self._frozen.append((self._neuron + NEURON_LATENCY, enters - leaves))
+        self._written.append(max(enters, self._written[-1]) + cycles)
+        self._reads += reads
+        self.written_words += cycles
+
+    def end(self) -> int:
+        """When the layer's last word is written."""
+        return max(self._neuron + NEURON_LATENCY, self._written[-1] + 1)

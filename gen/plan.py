@@ -1,0 +1,261 @@
+"""How a core computes a network: every decision of the compiler, made once and read by all that follows.
+
+The Program, the estimate, the expected counters, the manifest, the sizes of a core and the comparison of spikes read
+the `Plan` and derive nothing of this themselves. A new freedom of the core gets its decision here: another loop is a
+`Loop` in `LayerPlan.loops`, a part of a tile's inputs belongs to `Tile`, a spike word that is not as wide as the lanes
+is `Plan.word_bits`, weights that come from outside are another `LayerPlan.weight_base`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from spikeloom.gen.memory_map import MemoryMap, Placement, map_memory
+from spikeloom.gen.support import check_supported
+from spikeloom.golden.network import IMAGE, Layer, LayerShape, Network
+from spikeloom.golden.network.widths import Widths, widths
+from spikeloom.rtl.core.config import CoreConfig
+
+
+class Loop(enum.Enum):
+    """What a loop of the core goes through."""
+
+    TILE = "tile"
+    """Tiles of output channels."""
+    STEP = "step"
+    """Time steps."""
+    POSITION = "position"
+    """Groups of output positions that share a weight row, row by row."""
+
+
+WEIGHTS_STAY = (Loop.TILE, Loop.STEP, Loop.POSITION)
+"""A tile's weights are used for all that they are needed for before the next tile's."""
+SUMS_STAY = (Loop.TILE, Loop.POSITION, Loop.STEP)
+"""For an input that is the same at every step: sums are made once and used for all steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """Output channels that the array computes at once."""
+
+    first: int
+    """The first of them."""
+    valid: int
+    """Lanes that have a channel; the others idle."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerPlan:
+    """How the core computes one layer."""
+
+    layer: Layer
+    """What it computes."""
+    index: int
+    """Place of the layer in `Network.layers`."""
+    shape: LayerShape
+    """What follows for it from the network: tensors' shapes, steps of the producers."""
+    widths: Widths
+    """Proven bits of its sums and potentials."""
+    inputs: tuple[Placement, ...]
+    """Where the tensors that it reads lie, in the order of `Layer.inputs`."""
+    residual: Placement | None
+    """Where the tensor lies that it adds."""
+    output: Placement | None
+    """Where its tensor goes; None for the readout, whose potentials are the class sums."""
+    grows_in_place: bool
+    """The output overwrites the residual."""
+    loops: tuple[Loop, ...]
+    """The order in which it is computed, the outermost loop first."""
+    tiles: tuple[Tile, ...]
+    """Its output channels."""
+    height: int
+    """Rows of output positions."""
+    width: int
+    """Columns of output positions."""
+    steps: int
+    """Steps in which its neurons run: ``T_l``, but one for a readout that nothing reaches, which has its bias."""
+    stored_steps: int
+    """Steps that are written: more than `steps` where the residual's later ones are copied or gain a plane."""
+    scan_words: int
+    """Spike words that the scanner reads of a position for one tile: all, but those of its heads for attention."""
+    scan_tail: int
+    """Channels in the last of these."""
+    weight_base: int
+    """The first of its rows in the weight memory."""
+    tile_rows: int
+    """Weight rows of a tile, ``[tap y][tap x][input channel]``."""
+    parameter_base: int
+    """The first of its words in the parameter memory."""
+    tile_parameter_words: int
+    """Parameter words of a tile, as many as words of potentials of a position."""
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return self.layer.name
+
+    @property
+    def positions(self) -> int:
+        """Output positions, before any pooling."""
+        return self.height * self.width
+
+    @property
+    def readout(self) -> bool:
+        """Whether its potentials are the class sums."""
+        return self.output is None
+
+    @property
+    def weight_rows(self) -> int:
+        """Its rows in the weight memory."""
+        return len(self.tiles) * self.tile_rows
+
+    @property
+    def parameter_words(self) -> int:
+        """Its words in the parameter memory."""
+        return len(self.tiles) * self.tile_parameter_words
+
+    def scanned(self, tile: int) -> range:
+        """The spike words of a position that the scanner reads for the tile of that number."""
+        if self.layer.kind != "attention":
+            return range(self.scan_words)
+        first = tile // self.scan_words * self.scan_words
+        return range(first, first + self.scan_words)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """How a core computes a network."""
+
+    network: Network
+    """What it computes."""
+    config: CoreConfig
+    """The core; of its sizes only lanes, columns and neuron_lanes decide anything here, `sizing` checks the rest."""
+    layers: tuple[LayerPlan, ...]
+    """In execution order."""
+    memory: MemoryMap = field(repr=False)
+    """Where each tensor lies."""
+
+    @property
+    def word_bits(self) -> int:
+        """Channels of a spike word: as many as the core has lanes."""
+        return self.config.lanes
+
+    @property
+    def by_name(self) -> Mapping[str, LayerPlan]:
+        """The layers by name."""
+        return {layer.name: layer for layer in self.layers}
+
+    @property
+    def image(self) -> Placement:
+        """Where the image lies."""
+        return self.memory.placements[IMAGE]
+
+    @property
+    def activation_words(self) -> int:
+        """Spike words that the activation memory must have."""
+        return self.memory.words
+
+    @property
+    def weight_rows(self) -> int:
+        """Rows of all layers."""
+        return sum(layer.weight_rows for layer in self.layers)
+
+    @property
+    def parameter_words(self) -> int:
+        """Parameter words of all layers."""
+        return sum(layer.parameter_words for layer in self.layers)
+
+    @property
+    def program_layers(self) -> int:
+        """Descriptors: the image's, one a layer, the end's."""
+        return len(self.layers) + 2
+
+
+def make_plan(network: Network, config: CoreConfig) -> Plan:
+    """Decide how a core of these lanes, columns and neuron_lanes computes the network; see `Plan.config`.
+
+    Raises
+    ------
+    CompileError
+        for a layer that the core cannot compute.
+    """
+    check_supported(network, config.lanes)
+    memory = map_memory(network, word_bits=config.lanes)
+    proven = widths(network)
+    layers: list[LayerPlan] = []
+    weight_rows = parameter_words = 0
+    for index, layer in enumerate(network.layers):
+        planned = _plan_layer(
+            network,
+            config,
+            memory,
+            index=index,
+            proven=proven[layer.name],
+            weight_base=weight_rows if layer.weight is not None else 0,
+            parameter_base=parameter_words,
+        )
+        layers.append(planned)
+        weight_rows += planned.weight_rows
+        parameter_words += planned.parameter_words
+    return Plan(network=network, config=config, layers=tuple(layers), memory=memory)
+
+
+def _plan_layer(
+    network: Network,
+    config: CoreConfig,
+    memory: MemoryMap,
+    *,
+    index: int,
+    proven: Widths,
+    weight_base: int,
+    parameter_base: int,
+) -> LayerPlan:
+    layer = network.layers[index]
+    shape = network.shapes.layers[layer.name]
+    places = memory.placements
+    grows_in_place = layer.name in memory.in_place
+    bias_alone = layer.kind == "readout" and not layer.steps  # one position and step, nothing to scan
+    words, tail = _scan(layer, config.lanes)
+    return LayerPlan(
+        layer=layer,
+        index=index,
+        shape=shape,
+        widths=proven,
+        inputs=tuple(places[name] for name in layer.inputs),
+        residual=None if layer.residual is None else places[layer.residual],
+        output=places.get(layer.name),
+        grows_in_place=grows_in_place,
+        loops=SUMS_STAY if layer.direct else WEIGHTS_STAY,
+        tiles=_tiles(layer.channels_out, config.lanes),
+        height=1 if bias_alone else layer.height_conv,
+        width=1 if bias_alone else layer.width_conv,
+        steps=1 if bias_alone else layer.steps,
+        stored_steps=1 if bias_alone else _stored_steps(layer, shape, grows_in_place),
+        scan_words=words,
+        scan_tail=tail,
+        weight_base=weight_base,
+        tile_rows=0 if layer.weight is None else layer.kernel**2 * layer.channels_in,
+        parameter_base=parameter_base,
+        tile_parameter_words=config.neuron_words,
+    )
+
+
+def _tiles(channels: int, lanes: int) -> tuple[Tile, ...]:
+    return tuple(Tile(first=first, valid=min(lanes, channels - first)) for first in range(0, channels, lanes))
+
+
+def _scan(layer: Layer, word_bits: int) -> tuple[int, int]:
+    """`LayerPlan.scan_words` and `LayerPlan.scan_tail`."""
+    if layer.kind == "attention":
+        return max(1, layer.channels_in // layer.heads // word_bits), min(word_bits, layer.channels_in)
+    words = -(-layer.channels_in // word_bits)
+    return words, layer.channels_in - (words - 1) * word_bits
+
+
+def _stored_steps(layer: Layer, shape: LayerShape, grows_in_place: bool) -> int:
+    """`LayerPlan.stored_steps`."""
+    if shape.residual is None or (grows_in_place and shape.residual.planes == shape.output.planes):
+        return layer.steps
+    return max(layer.steps, shape.residual.steps)

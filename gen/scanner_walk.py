@@ -1,0 +1,130 @@
+"""The scanner's walk over the inputs of a layer, for given activations: which slots find spikes, and how many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from spikeloom.gen.pipeline import Item
+from spikeloom.gen.plan import LayerPlan
+from spikeloom.rtl.core.config import CoreConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activity:
+    """What one image makes spike."""
+
+    tensors: Mapping[str, np.ndarray]
+    """uint8 (T, C, H, W) by tensor name, as in `golden.execute`."""
+    spikes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """bool (T, C, H, W) by layer name, before pooling; where a pooling layer is missing, each of its spike words is
+    taken to hold a spike."""
+
+
+class ScannerWalk:
+    """Items of the scanner and costs of the writer for one layer and one image.
+
+    Parameters
+    ----------
+    plan : LayerPlan
+    config : CoreConfig
+    activity : Activity
+    """
+
+    def __init__(self, plan: LayerPlan, config: CoreConfig, activity: Activity):
+        self.plan, self.layer = plan, plan.layer
+        self.columns, self.lanes = config.columns, config.lanes
+        self.groups = tuple(
+            (y, x, min(self.columns, plan.width - x))
+            for y in range(plan.height)
+            for x in range(0, plan.width, self.columns)
+        )
+        """(y, x, columns) of the output positions that share a weight row, in the core's order."""
+        self._planes = [
+            self._bits(activity.tensors[name], info.planes)
+            for name, info in zip(self.layer.inputs, plan.shape.inputs, strict=True)
+        ]
+        spikes = activity.spikes.get(plan.name)
+        self._fired = None if spikes is None else self._bits(spikes, 1)[0].any(axis=-1)  # (T, H, W, words)
+        self._fields: dict[tuple[int, int, int], Item] = {}
+
+    def _bits(self, tensor: np.ndarray, planes: int) -> np.ndarray:
+        """Bits (planes, most significant first, T, H, W, words, lanes) of a tensor (T, C, H, W)."""
+        words = -(-tensor.shape[1] // self.lanes)
+        padded = np.pad(tensor, ((0, 0), (0, words * self.lanes - tensor.shape[1]), (0, 0), (0, 0)))
+        moved = padded.transpose(0, 2, 3, 1).reshape(*tensor.shape[:1], *tensor.shape[2:], words, self.lanes)
+        return np.stack([moved >> b & 1 for b in reversed(range(planes))]).astype(bool)
+
+    def receptive_field(self, step: int, tile: int, index: int) -> Item:
+        """The item of a group of positions; index: of `groups`."""
+        words = self.plan.scanned(tile)
+        key = (step, words.start, index)
+        if key not in self._fields:
+            self._fields[key] = self._field(step, words, *self.groups[index])
+        return self._fields[key]
+
+    def _field(self, step: int, words: range, y: int, x: int, columns: int) -> Item:
+        layer, bits = self.layer, self._planes[0]
+        kept: list[tuple[int, int]] = []
+        slot = 0
+        for plane in range(len(bits)):
+            if plane:
+                if kept:
+                    kept.append((slot, 1))
+                slot += 1
+            for tap_y in range(layer.kernel):
+                for tap_x in range(layer.kernel):
+                    in_y = y * layer.stride + tap_y - layer.padding
+                    in_x = [(x + c) * layer.stride + tap_x - layer.padding for c in range(columns)]
+                    inside = [i for i in in_x if 0 <= i < layer.width_in]
+                    if not 0 <= in_y < layer.height_in or (self.columns == 1 and not inside):
+                        slot += 1
+                        continue
+                    for word in words:
+                        slot += self.columns
+                        spikes = bits[plane, step, in_y, inside, word].any(axis=0).sum() if inside else 0
+                        if spikes:
+                            kept.append((slot - 1, int(spikes)))
+        if not kept or kept[-1][0] != slot - 1:
+            kept.append((slot - 1, 1))  # the marker of the end
+        return Item(tuple(kept), slot)
+
+    def keys(self, step: int, tile: int) -> list[Item]:
+        """Items of K and V: one a token."""
+        bits = self._planes[1][0, step]
+        tokens = bits.reshape(-1, *bits.shape[2:])  # (N, words, lanes)
+        words = self.plan.scanned(tile)
+        items = []
+        before = -1  # row of the event before: the same row again waits a cycle
+        for token, spikes in enumerate(tokens):
+            kept = [(0, 1)] if token == 0 else []
+            for slot, word in enumerate(words, start=1):
+                rows = np.flatnonzero(spikes[word])
+                if len(rows):
+                    kept.append((slot, len(rows) + int(rows[0] == before)))
+                    before = int(rows[-1])
+            items.append(Item(tuple(kept), 1 + len(words)))
+        return items
+
+    def write_cost(self, step: int, tile: int, y: int, x: int) -> tuple[int, int]:
+        """Cycles and reads of the writer for one spike word."""
+        layer, residual = self.layer, self.plan.shape.residual
+        if layer.pool:
+            windows = (1 + (y % 2 and y // 2 + 1 < layer.height_out)) * (1 + (x % 2 and x // 2 + 1 < layer.width_out))
+            silent = self._fired is not None and not self._fired[step, y, x, tile]
+            reads = 0 if silent else windows - self._first_windows(y, x)
+            return 1 + windows + reads, reads
+        if residual is not None:
+            reads = residual.planes if step < residual.steps else 0
+            return 1 + self.plan.shape.output.planes + reads, reads
+        return 1, 0
+
+    def _first_windows(self, y: int, x: int) -> int:
+        """Windows of which this is the first word: written without a read."""
+
+        def firsts(at: int, size: int) -> int:
+            return int(at == 0) + int(at % 2 == 1 and at // 2 + 1 < size)
+
+        return firsts(y, self.layer.height_out) * firsts(x, self.layer.width_out)
