@@ -15,11 +15,13 @@ from spikeloom.cli.main import run
 from spikeloom.flow import background
 from spikeloom.gen.sizing import plan_smallest
 from spikeloom.golden.analysis.operations import dense_sops
+from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
+from spikeloom.golden.training.train import accuracy
 from spikeloom.sim.expected_counters import TOTAL, expected_counters
 
 COMMANDS = (
@@ -61,10 +63,8 @@ def test_help_has_an_example_that_runs_the_command(command, capsys):
     assert f"Example: spikeloom {command}" in shown and "--json" in shown
 
 
-def test_help_lists_every_command_and_is_quick(capsys):
-    begin = time.monotonic()
+def test_help_lists_every_command(capsys):
     done = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True)
-    assert time.monotonic() - begin < 5  # 0.3 s on an idle machine
     assert done.returncode == 0
     assert all(f" {command} " in done.stdout for command in (*COMMANDS, "generate"))
     assert run([]) == 0 and "Usage: spikeloom" in capsys.readouterr().out
@@ -98,11 +98,13 @@ def test_info_of_the_shipped_model_and_of_the_boards(capsys):
 def test_quantize(capsys, home):
     record = as_json(capsys, "quantize", "model.safetensors", "--images", "20", "--bits", "4", "--scales", "free")
     assert record["images"] == 20 and record["weight_bits"] == 4
-    assert 0 <= record["accuracy_integer"] <= 1 and 0 <= record["accuracy_float"] <= 1
     assert record["network"] == "build/model/network.safetensors"
     network = Network.load(record["network"])
     assert network.name == "model" and {x.weight_bits for x in network.layers} >= {4}
-    assert network.provenance["accuracy_integer"] == record["accuracy_integer"]
+    images, labels = (x[:20] for x in datasets.load("digits", "test"))
+    right = execute(network, images).accuracy(labels)
+    assert network.provenance["accuracy_integer"] == record["accuracy_integer"] == right
+    assert record["accuracy_float"] == accuracy(checkpoints.load("model.safetensors")[0], images, labels)
     assert [x["name"] for x in record["layers"]] == [x.name for x in network.layers]
     assert run(["quantize", "model.safetensors", "--images", "20", "--layer-losses", "--name", "mine"]) == 0
     assert "accuracy lost" in capsys.readouterr().out
@@ -245,6 +247,7 @@ def test_build_reports_timing_in_its_exit_code(capsys, monkeypatch):
     assert "timing is not met: 40 of 50 MHz" in capsys.readouterr().err
 
 
+@pytest.mark.trains
 def test_train_a_moment(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["spikeloom", "train", "--seed", "0"])
     line = ["train", "--epochs", "1", "--dim", "8", "--heads", "2", "--time-steps", "2", "--batch-size", "256"]

@@ -47,6 +47,7 @@ def test_help_has_an_example(command, capsys):
     assert f"Example: spikeloom {command}" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.trains
 def test_sweep_runs_each_point_once_and_tells_what_failed(folder, capsys):
     record = as_json(capsys, "sweep", "two.yaml", "--workers", "1")
     keys = ["model.steps=1, model.dynamic=false, seed=0", "seed=0"]
@@ -86,6 +87,7 @@ def test_similarity_draws_and_tabulates(folder, capsys):
     assert (folder / "figures" / "similarity.csv").is_file()
 
 
+@pytest.mark.trains
 def test_a_collapse_is_said_once_by_train_and_by_info(folder, capsys):
     heavy = ["--set", "masks.weight=100", "--set", "masks.rate=50", "--set", "model.floor=false"]
     assert run(["train", "run.yaml", *heavy, "--json"]) == 0

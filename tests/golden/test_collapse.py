@@ -58,6 +58,7 @@ def test_what_is_said_is_so():
         assert np.array_equal(alone, sums(network.with_steps(dict.fromkeys([last, *rest], 0)), images))
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("residual", ["sew", "ms"])
 @pytest.mark.parametrize("floor", [False, True])
 def test_a_collapse_goes_through_training_quantisation_and_execution(tmp_path, residual, floor):
@@ -92,6 +93,7 @@ def test_a_collapse_goes_through_training_quantisation_and_execution(tmp_path, r
         assert len(torch.unique(model(torch.from_numpy(images)), dim=0)) == 1
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("steps", [1, 3, 8])
 @pytest.mark.parametrize("neuron", ["dts", "spikingjelly"])
 def test_every_number_of_initial_steps_can_be_trained(steps, neuron):

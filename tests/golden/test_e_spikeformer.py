@@ -118,6 +118,7 @@ def test_spike_driven_inference_is_the_same_exactly(seed, levels):
     assert not any(x.driven for x in model.modules() if isinstance(x, MultiSpike))
 
 
+@pytest.mark.trains
 def test_spike_driven_inference_of_a_trained_model():
     """To rounding: the trained weights are not dyadic, and sums of D parts round otherwise than one sum."""
     torch.manual_seed(0)
@@ -125,13 +126,13 @@ def test_spike_driven_inference_of_a_trained_model():
     images, labels = random_images(model, 16), torch.arange(16) % 10
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     first = None
-    for _ in range(20):
+    for _ in range(40):
         loss = torch.nn.functional.cross_entropy(model(images), labels)
         first = first or loss.item()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.95 * first
+    assert loss.item() < first - 0.15  # 0.4 from the worst of four seeds
     assert all(x.grad is not None for x in model.parameters())
     model.eval()
     scores = model(images).detach()
@@ -182,12 +183,25 @@ def test_layers_are_the_graph():
         assert module is layer.neurons or layer.projection in (module, module[0] if hasattr(module, "0") else None)
 
 
-def test_precision_of_training_reaches_streams():
-    """Under autocast the integer products stay exact."""
+def test_half_precision_reaches_convolutions_but_not_the_products_of_spikes(monkeypatch):
+    """Under autocast scores are bfloat16, and the integers of attention are exact, beyond its 8 bits."""
+    from spikeloom.golden.models.e_spikeformer import Attention
+
+    seen = []
+    original = Attention._mixed
+    monkeypatch.setattr(
+        Attention, "_mixed", lambda self, q, k, v: seen.append((q, k, v, original(self, q, k, v))) or seen[-1][3]
+    )
     model = make(4)
     with torch.autocast("cpu", torch.bfloat16):
         scores = model(random_images(model))
-    assert torch.isfinite(scores).all()
+    assert scores.dtype == torch.bfloat16 and len(seen) == 4
+    found = []
+    for tensors in seen:
+        q, k, v, mixed = (x.detach().double() for x in tensors)  # (B, heads, d, N)
+        found.append(torch.einsum("bhin,bhjn,bhjm->bhim", v, k, q))
+        assert torch.equal(mixed, found[-1])
+    assert not all(torch.equal(x.bfloat16().double(), x) for x in found)
 
 
 @pytest.mark.parametrize(

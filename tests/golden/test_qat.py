@@ -22,6 +22,7 @@ from spikeloom.golden.training import qat
 from spikeloom.golden.training.qat import QuantizationAware, finetune, finetuning
 from spikeloom.golden.training.run_config import DataConfig, RunConfig, TrainConfig
 from spikeloom.golden.training.train import Recipe, train, train_run
+from support.easy_pictures import instead_of_digits
 
 KINDS = {
     "spikingjelly": dict(),
@@ -69,6 +70,7 @@ def assert_is_the_network(aware, images, **options):
     assert np.allclose(scores, wanted, **options)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bits", BITS)
 def test_forward_is_the_integer_network_while_it_learns(kind, bits):
@@ -125,8 +127,25 @@ SMALL = SpikformerConfig(dim=16, heads=2, mlp_ratio=2, neuron="dts", dynamic=Tru
 
 @pytest.fixture(scope="module")
 def trained():
-    """A small model and what its checkpoint tells."""
-    model, report = train(SMALL, Recipe(epochs=3, batch_size=32, learning_rate=1e-2))
+    """A small model of easy pictures that 4 bits ruin, on any CPU, and what its checkpoint tells.
+
+    The stream's first channel never fires, so that its weights in the head are free to be large; the others, brought
+    just below half of what is then the unit of 4 bits, are rounded to zero: all pictures get one class. 8 bits keep
+    them.
+    """
+    with instead_of_digits():
+        recipe = Recipe(epochs=3, batch_size=16, learning_rate=1e-2, shift=0.0, rotation=0.0, zoom=0.0)
+        model, report = train(SMALL, recipe)
+    unit = 2.0**-4
+    with torch.no_grad():
+        for layer in model.layers():
+            if layer.name in ("sps.3", "rpe", "block.0.proj", "block.0.fc2"):
+                layer.norm.weight[0], layer.norm.bias[0] = 0.0, -1.0
+        model.head.weight[:, 0] = 0.0
+        shrink = 0.49 * unit / model.head.weight.abs().max()
+        model.head.weight.mul_(shrink)
+        model.head.bias.mul_(shrink)
+        model.head.weight[:, 0] = 7 * unit
     return model, json.loads(json.dumps({"recipe": report.as_dict()["recipe"]}))
 
 
@@ -134,19 +153,22 @@ def bits_of(model, bits):
     return {x.name: bits for x in quantize(model).layers if x.weight is not None}
 
 
-def test_finetuning_regains_what_four_bits_cost(trained):
+@pytest.mark.trains
+def test_finetuning_regains_what_four_bits_cost(trained, easy_digits):
+    """From one class for all to most pictures right: six seeds reached 85 % at least."""
     model, header = trained
     bits = bits_of(model, 4)
     images, labels = datasets.load("digits", "test")
+    assert execute(quantize(model), images).accuracy(labels) > 0.5
     before = execute(quantize(model, weight_bits=bits), images).accuracy(labels)
     state = {key: x.clone() for key, x in model.state_dict().items()}
-    run = finetuning(model, header, "sha", weight_bits=bits, scales="power-of-two", epochs=2, learning_rate=3e-3)
+    run = finetuning(model, header, "sha", weight_bits=bits, scales="power-of-two", epochs=2, learning_rate=1e-2)
     seen = []
     tuned, report = finetune(model, run, progress=seen.append)
     assert all(torch.equal(x, state[key]) for key, x in model.state_dict().items())
     after = execute(quantize(tuned, weight_bits=bits), images).accuracy(labels)
     assert report.accuracy == after == seen[-1].accuracy  # of integers
-    assert after > before + 0.02 and seen[-1].loss < seen[0].loss
+    assert before == 0.1 and after > 0.5 and seen[-1].loss < seen[0].loss - 0.2
     kept = [key for key in state if "running" in key or "time_mask" in key]
     assert len(kept) > 20 and all(torch.equal(tuned.state_dict()[key], state[key]) for key in kept)
     changed = [key for key, x in tuned.state_dict().items() if not torch.equal(x, state[key])]
@@ -154,10 +176,11 @@ def test_finetuning_regains_what_four_bits_cost(trained):
     assert not tuned.training and type(tuned) is Spikformer
 
 
+@pytest.mark.trains
 def test_an_interrupted_run_goes_on_to_the_same_bits(trained, tmp_path):
     model, header = trained
     run = finetuning(model, header, "sha", weight_bits=bits_of(model, 4), scales="free", epochs=2)
-    run = replace(run, data=replace(run.data, train_images=96, test_images=40))
+    run = replace(run, data=replace(run.data, train_images=48, test_images=40))  # three steps an epoch
     whole, report = finetune(model, run, tmp_path / "whole")
 
     def stop(done, steps):
@@ -216,17 +239,18 @@ def test_what_cannot_be_tuned_is_refused():
         qat.finetune(lively_model("spikingjelly"), RunConfig())
 
 
-def test_quantize_command_finetunes_and_goes_on(trained, tmp_path, capsys, monkeypatch):
+@pytest.mark.trains
+def test_quantize_command_finetunes_and_goes_on(trained, easy_digits, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model, header = trained
     checkpoints.save("small.safetensors", model, **header)
     line = ["quantize", "small.safetensors", "--bits", "4", "--layer-bits", "sps.0=8", "--finetune", "1", "--json"]
-    line += ["--learning-rate", "3e-3"]
+    line += ["--learning-rate", "1e-2"]
     assert command(line) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["tuned_checkpoint"] == "build/small/network-finetune/checkpoint.safetensors"
     assert set(record["bits_per_layer"].values()) == {4, 8} and record["bits_per_layer"]["sps.0"] == 8
-    assert record["accuracy_integer"] > record["accuracy_before_finetuning"]
+    assert record["accuracy_before_finetuning"] == 0.1 and record["accuracy_integer"] > 0.3
     network = Network.load(record["network"])
     images, labels = datasets.load("digits", "test")
     assert execute(network, images).accuracy(labels) == record["accuracy_integer"]

@@ -1,5 +1,6 @@
 """E-SpikeFormers as integer networks: the executor fires what the floating-point model fires, bit for bit."""
 
+import copy
 import json
 from dataclasses import replace
 from fractions import Fraction
@@ -17,10 +18,11 @@ from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images as random_pixels
 from spikeloom.golden.quantization.quantize import quantize, report
 from spikeloom.golden.quantization.quantize_e_spikeformer import FoldedESpikeformer, QuantizedESpikeformer, thresholds
-from spikeloom.golden.training.run_config import DataConfig, RunConfig, TrainConfig
+from spikeloom.golden.training.run_config import RunConfig, TrainConfig
 from spikeloom.golden.training.train import train_run
 from spikeloom.golden.zoo.shipped import shipped
 from support.e_spikeformers import make, random_images
+from support.easy_pictures import instead_of_digits
 
 DIGITS = ESpikeformerConfig(
     height=8, width=8, dims=(8, 16, 24, 24), heads=2, depths=(1, 0, 1, 0, 1, 0), strides=(1, 2, 1, 1, 1),
@@ -30,14 +32,14 @@ DIGITS = ESpikeformerConfig(
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A model of the digits after a little training, and its checkpoint."""
+    """A model of easy pictures after a little training, and its checkpoint."""
     run = RunConfig(
         architecture="e_spikeformer",
-        data=DataConfig(train_images=800, test_images=100),
         model=DIGITS,
-        train=TrainConfig(epochs=4, batch_size=20, learning_rate=2e-2, warmup_epochs=0.2, device="cpu"),
+        train=TrainConfig(epochs=4, batch_size=20, learning_rate=1e-2, warmup_epochs=0.2, device="cpu"),
     )
-    model, about = train_run(run)
+    with instead_of_digits():
+        model, about = train_run(run)
     path = tmp_path_factory.mktemp("digits") / "checkpoint.safetensors"
     checkpoints.save(path, model, **about.as_dict())
     return model, about, path
@@ -113,18 +115,23 @@ def test_passes_of_single_bits_make_the_same(trained, coding, tmp_path):
     check_theorem(again, datasets.open_images("digits", "test").batch(np.arange(8)), unrolled=True)
 
 
-def test_accuracy_stays(trained):
-    """8 bits lose little; the model that is quantised is the trained one."""
+@pytest.mark.trains
+def test_accuracy_stays(trained, easy_digits):
+    """Folding changes nothing, 8 bits next to nothing; the model that is quantised is the trained one."""
     model, about, _ = trained
-    test = datasets.open_images("digits", "test")
-    images, labels = test.batch(np.arange(len(test.labels))), test.labels
-    assert about.accuracy > 0.7
+    images, labels = datasets.load("digits", "test")
+    assert about.accuracy > 0.5
+    exact = copy.deepcopy(model).double()
     with torch.no_grad():
-        plain, folded = (x(torch.from_numpy(images)).argmax(1) for x in (model, FoldedESpikeformer(model)))
-    assert (plain == folded).double().mean() > 0.99
+        plain, folded = (x(torch.from_numpy(images)) for x in (exact, FoldedESpikeformer(exact, dtype=torch.float64)))
+        classes = model(torch.from_numpy(images)).argmax(1).numpy()
+    # Tolerance: float64, the bias of a batch norm inside or behind the sum; a spike of another size moves more.
+    torch.testing.assert_close(folded, plain, rtol=0, atol=1e-5)
     network = quantize(model, images=images, labels=labels)
+    done = execute(network, images)
     assert network.provenance["images"] == len(labels)
-    assert network.provenance["accuracy_integer"] > float((plain.numpy() == labels).mean()) - 0.05
+    assert network.provenance["accuracy_integer"] == done.accuracy(labels)
+    assert (done.predictions == classes).mean() > 0.7
 
 
 def test_thresholds_are_the_least_integers_that_round_up():
@@ -206,7 +213,9 @@ def test_commands(trained, tmp_path, capsys, monkeypatch):
     target = tmp_path / "network.safetensors"
     assert command(["quantize", path, "-o", str(target), "--coding", "planes", "--images", "50", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert record["coding"] == "planes" and record["images"] == 50 and 0 <= record["accuracy_integer"] <= 1
+    assert record["coding"] == "planes" and record["images"] == 50
+    first, labels = (x[:50] for x in datasets.load("digits", "test"))
+    assert record["accuracy_integer"] == execute(Network.load(target), first).accuracy(labels)
     assert command(["info", str(target), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["layers"]) == len(trained[0].layers()) + 1
     assert command(["compile", str(target)]) == 2

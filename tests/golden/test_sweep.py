@@ -143,6 +143,7 @@ def synaptic_operations(network, images):
     return total / len(images)
 
 
+@pytest.mark.trains
 def test_a_run_measures_its_integer_network_and_goes_on_where_it_was(tmp_path):
     sweep = sweep_of(tmp_path, BASE + "images: 20\nseeds: [2]\npoints: [{masks.weight: 0.1, model.steps: 5}]\n")
     ((key, arguments),) = sweep.arguments().items()

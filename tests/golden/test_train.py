@@ -17,38 +17,42 @@ from safetensors.torch import load_file
 from spikeloom.cli.main import run as command
 from spikeloom.common.lock import InUseError, folder_lock
 from spikeloom.golden.data import datasets
-from spikeloom.golden.models import checkpoints
+from spikeloom.golden.models import checkpoints, neurons
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
-from spikeloom.golden.training import train as module
 from spikeloom.golden.training import training_loop, training_state
 from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.parallel import Processes, local_device
 from spikeloom.golden.training.run_config import DataConfig, MaskConfig, RunConfig, TrainConfig
-from spikeloom.golden.training.train import Recipe, train, train_run
+from spikeloom.golden.training.train import Recipe, accuracy, train, train_run
 
 SMALL = dict(dim=16, heads=2, mlp_ratio=2, neuron="dts", dynamic=True, attention_threshold=1.0)
 
 
-def test_training_learns_repeats_and_shortens_masks():
+@pytest.mark.trains
+def test_training_learns_repeats_and_shortens_masks(easy_digits):
+    """Pictures that any CPU learns: chance is 10 %, and ten seeds reach 97 % at least."""
     config = SpikformerConfig(**SMALL, initial_steps=3)
-    recipe = Recipe(epochs=3, batch_size=32, learning_rate=1e-2, mask_weight=0.05, mask_rate=1.0)
+    recipe = Recipe(
+        epochs=3, batch_size=16, learning_rate=1e-2, mask_weight=0.05, mask_rate=1.0, shift=0.0, rotation=0.0, zoom=0.0
+    )
     seen = []
     state = torch.get_rng_state()
     model, report = train(config, recipe, progress=seen.append)
     assert torch.equal(torch.get_rng_state(), state)  # the caller's random numbers are left alone
     assert [x.epoch for x in seen] == [1, 2, 3] and {x.epochs for x in seen} == {3}
-    assert seen[-1].loss < seen[0].loss
-    assert report.accuracy > 0.4 and report.train_accuracy > 0.4
+    assert seen[-1].loss < seen[0].loss - 0.5
+    assert report.accuracy > 0.5 and report.train_accuracy > 0.5
+    images, labels = datasets.load("digits", "test")
+    assert report.accuracy == accuracy(model, images, labels)
     steps = model.time_steps()
     assert report.t_per_layer == steps and report.t_avg == sum(steps.values()) / 12
-    assert report.t_avg < 3 and min(steps.values()) == 1
+    assert min(steps.values()) == 1  # of three at first
     assert steps["sps.0"] >= steps["block.0.q"]  # the mask loss covers qkv and mlp
     assert not model.training
-    again, _ = train(config, recipe)
-    other, _ = train(config, Recipe(epochs=1, batch_size=32, seed=1))
-    first, second, third = (x.state_dict() for x in (model, again, other))
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    assert not torch.equal(first["head.weight"], third["head.weight"])
+    short = replace(recipe, epochs=1)
+    first, again, other = (train(config, x)[0].state_dict() for x in (short, short, replace(short, seed=1)))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
 def quick_run(masks, **model):
@@ -61,6 +65,7 @@ def quick_run(masks, **model):
     )
 
 
+@pytest.mark.trains
 def test_the_parameters_of_all_masks_are_projected():
     """With membrane shortcuts there is a mask before the head, in no group of the mask loss."""
     model, report = train_run(quick_run(dict(groups=()), residual="ms", floor=False))
@@ -125,6 +130,7 @@ def equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.trains
 def test_a_recipe_is_a_run(tmp_path):
     """The short way and the long way to the digits give the same bits, with and without a folder."""
     config = SpikformerConfig(**(SMALL | {"dim": 8}), steps=2)
@@ -164,6 +170,7 @@ train_run(TINY, {folder!r}, stepped=stepped)
 """
 
 
+@pytest.mark.trains
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     whole, report = train_run(TINY, tmp_path / "whole")
     folder = tmp_path / "killed"
@@ -216,6 +223,7 @@ def test_another_configuration_does_not_go_on(tmp_path):
         train_run(TINY, tmp_path)
 
 
+@pytest.mark.trains
 def test_the_mean_of_the_weights_is_what_comes_out():
     """With a share of 0 the mean is the last value; with a share near 1 it is the first."""
     plain, _ = train_run(replace(TINY, train=replace(TINY.train, ema=None)))
@@ -244,6 +252,7 @@ def test_learning_rate_follows_warm_up_and_cosine():
     assert all(x[2] == pytest.approx(0.3 * x[0]) for x in rates)
 
 
+@pytest.mark.trains
 def test_gradients_are_clipped():
     moved = {}
     for clip in (None, 1e-12):
@@ -254,25 +263,48 @@ def test_gradients_are_clipped():
     assert moved[1e-12] < 1e-3 < moved[None]  # AdamW's eps is far above so small gradients
 
 
-def test_half_precision_and_compiled_neurons_are_switched_on(monkeypatch):
-    seen = []
+@pytest.mark.trains
+def test_half_precision_is_switched_on(monkeypatch, easy_digits):
+    types = set()
     forward = Spikformer.forward
 
     def watched(self, images):
         scores = forward(self, images)
         if self.training and torch.is_grad_enabled():
-            seen.append((scores.dtype, module.compiled_neurons.__module__))
+            types.add(scores.dtype)
         return scores
 
     monkeypatch.setattr(Spikformer, "forward", watched)
-    run = replace(TINY, train=replace(TINY.train, epochs=1, precision="bfloat16"))
-    _, report = train_run(run)
-    assert {x[0] for x in seen} == {torch.bfloat16} and report.accuracy >= 0
-    wanted = []
-    original = module.compiled_neurons
-    monkeypatch.setattr(module, "compiled_neurons", lambda on: (wanted.append(on), original(False))[1])
-    train_run(replace(run, train=replace(run.train, compile=True)))
-    assert wanted == [True]
+    seen = []
+    train_config = TrainConfig(epochs=2, batch_size=16, learning_rate=1e-2, precision="bfloat16", device="cpu")
+    model, _ = train_run(RunConfig(model=SpikformerConfig(**SMALL), train=train_config), progress=seen.append)
+    assert types == {torch.bfloat16} and model.head.weight.dtype == torch.float32
+    assert seen[1].loss < seen[0].loss - 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
+def test_compiled_neurons_train(monkeypatch):
+    """One step, forwards and backwards in kernels, makes the loss and the weights of the plain loops."""
+    loops = []
+    original = neurons._compiled
+    monkeypatch.setattr(neurons, "_compiled", lambda loop: loops.append(loop.__name__) or original(loop))
+    found = {}
+    for compiled in (False, True):
+        train_config = TrainConfig(epochs=1, batch_size=32, learning_rate=1e-4, compile=compiled, device="cpu")
+        run = RunConfig(
+            data=DataConfig(train_images=32, test_images=10),
+            model=SpikformerConfig(**(SMALL | {"dim": 8}), steps=2),
+            train=train_config,
+        )
+        seen = []
+        model, _ = train_run(run, progress=seen.append)
+        found[compiled] = seen[0].loss, model.head.weight
+        assert bool(loops) == compiled
+    assert {"_dts_forward", "_dts_backward"} <= set(loops)
+    # Tolerance: the last bits of float32; AdamW's first step moves a weight by the learning rate, up or down.
+    assert found[True][0] == pytest.approx(found[False][0], rel=1e-4)
+    assert (found[True][1] - found[False][1]).abs().max() <= 2.1e-4
 
 
 def test_a_loss_that_is_no_number_ends_the_run(monkeypatch):
@@ -327,6 +359,7 @@ def torchrun(folder, *options):
     return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.trains
 def test_two_processes_train_one_model(tmp_path):
     (tmp_path / "two.yaml").write_text(TWO)
     done = torchrun(tmp_path)
@@ -336,7 +369,7 @@ def test_two_processes_train_one_model(tmp_path):
     assert header["accuracy"] == record["accuracy_float"]
     state = training_state.load(tmp_path / "out" / "state.safetensors")
     assert len(state.random) == 2 and not torch.equal(*state.random)
-    assert state.history[1]["loss"] < state.history[0]["loss"]
+    assert [x["epoch"] for x in state.history] == [1, 2]
     done = torchrun(tmp_path, "--restart")
     assert done.returncode == 0, done.stderr
     assert equal(first, checkpoints.load(tmp_path / "out" / "checkpoint.safetensors")[0])
@@ -362,6 +395,7 @@ def test_processes_share_each_batch(monkeypatch):
 # The command.
 
 
+@pytest.mark.trains
 def test_train_command_with_a_file(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("two.yaml").write_text(TWO)
