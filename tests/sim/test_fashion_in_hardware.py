@@ -42,20 +42,16 @@ def test_images_are_bit_exact(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(PUBLISHED is None, reason="SPIKELOOM_DATA names no folder with Fashion-MNIST")
 @pytest.mark.parametrize("name", ["fashion", "fashion_dts", "fashion_e"])
-def test_integers_lose_at_most_half_a_point(name):
-    """8 bits against what the manifest says of floating point, on all 10,000 held-out images."""
+def test_integers_are_within_half_a_point(name):
+    """8 bits against what the manifest says of floating point, on all 10,000 held-out images: exact on any CPU."""
     samples = datasets.open_images("fashion", "test")
     numbers = datasets.spread_out(len(samples.labels), len(samples.labels))
-    done = execute(integers(name), samples.batch(numbers))
+    network, manifest = integers(name), catalogue()[name]
+    done = execute(network, samples.batch(numbers))
     assert len(numbers) == 10_000
-    assert done.accuracy(samples.labels[numbers]) >= catalogue()[name].accuracy - 0.005
-
-
-def test_dynamic_time_steps_cost_nothing_here():
-    plain, dynamic = catalogue()["fashion"], catalogue()["fashion_dts"]
-    assert plain.t_avg == plain.t_max == dynamic.t_max == 4
-    assert dynamic.t_avg <= 2.5 and plain.accuracy >= 0.89
-    assert dynamic.accuracy >= plain.accuracy - 0.015
+    assert abs(done.accuracy(samples.labels[numbers]) - manifest.accuracy) <= 0.005
+    if manifest.architecture == "spikformer":
+        assert (network.t_avg, network.steps) == (manifest.t_avg, manifest.t_max)
 
 
 def test_the_core_says_what_it_lacks_for_integer_spikes():
