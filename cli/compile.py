@@ -28,6 +28,7 @@ from spikeloom.flow.images import load_samples
 from spikeloom.flow.models import load_network, time_steps
 
 EXAMPLE = "Example: spikeloom compile build/digits/network.safetensors --lanes 16 -o build/small"
+MOST = 10  # images where the user does not say
 
 
 def compile(
@@ -40,7 +41,9 @@ def compile(
     steps: Steps = None,
     data: Data = None,
     data_folder: DataFolder = None,
-    images: Annotated[int, typer.Option(min=1, metavar="N", help="Images in the test vectors.")] = 10,
+    images: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help=f"Images in the test vectors. Default: {MOST} at most.")
+    ] = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -49,7 +52,6 @@ def compile(
     from spikeloom.gen.verilog import core_verilog
 
     network = load_network(model, steps)
-    samples = load_samples(data, network, images, folder=data_folder)
     compiled = compile_for(
         network,
         board,
@@ -58,6 +60,7 @@ def compile(
         neuron_lanes=neuron_lanes,
         accumulator_width=accumulator_width,
     )
+    samples = load_samples(data, network, images, folder=data_folder, most=MOST)
     folder = writable_folder(output or folder_of(network.name) / "verilog")
     with bars() as shown:
         advance = shown.bar("Verilog and test vectors", 2)

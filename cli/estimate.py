@@ -26,6 +26,7 @@ from spikeloom.flow.images import load_samples
 from spikeloom.flow.models import load_network, time_steps
 
 EXAMPLE = "Example: spikeloom estimate --lanes 64 --steps block.0.fc1=1 --clock 80"
+MOST = 4  # images where the user does not say
 
 
 def estimate(
@@ -38,7 +39,9 @@ def estimate(
     steps: Steps = None,
     data: Data = None,
     data_folder: DataFolder = None,
-    images: Annotated[int, typer.Option(min=1, metavar="N", help="Images to average over.")] = 4,
+    images: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help=f"Images to average over. Default: {MOST} at most.")
+    ] = None,
     density: Annotated[
         float | None, typer.Option(help="Random spikes of this density, 0 to 1, instead of images.")
     ] = None,
@@ -67,12 +70,11 @@ def estimate(
     config, found = compiled.config, []
     with bars() as shown:
         if density is not None:
-            images = 1
             found.append(of_image(compiled.plan, random_activity(network, density)))
         else:
-            samples = load_samples(data, network, images, folder=data_folder)
+            samples = load_samples(data, network, images, folder=data_folder, most=MOST)
             execution = execute(network, samples.images, record=True)
-            advance = shown.bar("estimate", images)
+            advance = shown.bar("estimate", len(samples.images))
             for index in range(len(samples.images)):
                 tensors = {name: x[:, index] for name, x in execution.tensors.items()}
                 spikes = {name: x[:, index] for name, x in execution.spikes.items()}
@@ -100,7 +102,7 @@ def estimate(
         "cycles_per_image": cycles,
         "clock_mhz": clock,
         "ms_per_image": cycles / clock / 1000,
-        "images": images,
+        "images": len(found),
         "density": density,
         **time_steps(network),
         "layers": layers,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from spikeloom.cli.console import emit, pairs
-from spikeloom.cli.options import AsJson, Output
+from spikeloom.cli.options import AsJson, Output, file_in
 from spikeloom.common.folders import folder_of
 
 EXAMPLE = "Example: spikeloom import model_best.pth.tar --heads 12 -o build/mine/checkpoint.safetensors"
@@ -43,7 +43,7 @@ def import_(
 
     found = import_checkpoint(checkpoint, heads=heads, steps=steps, size=size, patch=patch)
     config = found.model.config
-    path = output or folder_of(checkpoint.name.split(".")[0]) / "checkpoint.safetensors"
+    path = file_in(output, folder_of(checkpoint.name.split(".")[0]), "checkpoint.safetensors")
     origin = {"file": checkpoint.name, "sha256": file_hash(checkpoint), "sources": found.sources}
     checkpoints.save(path, found.model, command=shlex.join(["spikeloom", *sys.argv[1:]]), imported=origin)
     shape = (config.channels, config.height, config.width)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from spikeloom.cli.console import emit, note, pairs, table
-from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Model, Output, Steps
+from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Model, Output, Steps, file_in
 from spikeloom.common.folders import folder_of
 from spikeloom.flow.models import load_network
 
@@ -40,7 +40,7 @@ def export(
 
     network = load_network(model, steps)
     made = export_nir(network, partial=partial, dt=dt)
-    path = output or folder_of(network.name) / "network.nir"
+    path = file_in(output, folder_of(network.name), "network.nir")
     made.save(path)
     written = [layer.name for layer in network.layers if layer.name not in made.left_out]
     nodes = {key: type(node).__name__ for key, node in made.graph.nodes.items()}
@@ -91,7 +91,7 @@ def import_(
         weight_bits=bits,
         scales=scales,
     )
-    path = output or folder_of(network.name) / "network.safetensors"
+    path = file_in(output, folder_of(network.name), "network.safetensors")
     network.save(path)
     layers: list[dict[str, Any]] = [
         {

@@ -11,6 +11,12 @@ DEFAULT_MODEL = "digits"
 DEFAULT_BOARD = "ulx3s-85f"
 MOST_SIMULATED = 360  # images where the user does not say: the held-out digits; larger networks take minutes
 
+
+def file_in(output: Path | None, folder: Path, name: str) -> Path:
+    """The file to write: what the user chose, or in it where that does not end like one, else in the folder."""
+    return output if output is not None and output.suffix == Path(name).suffix else (output or folder) / name
+
+
 Model = Annotated[
     str,
     typer.Argument(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spikeloom.cli.console import Bars, bars, emit, note, pairs, percent, table
-from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Data, DataFolder, Images, Output, Steps
+from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Data, DataFolder, Images, Output, Steps, file_in
 from spikeloom.common.folders import folder_of
 from spikeloom.flow.images import load_samples, named_data, training_images
 from spikeloom.flow.models import checkpoint_provenance, load_checkpoint, time_steps, with_steps
@@ -103,9 +103,11 @@ def quantize(
     if layer_bits:
         network = integers(model, _bits_of(network) | _numbers(layer_bits))
     samples = load_samples(data, network, images, folder=data_folder)
+    if limit is not None:
+        precision.check_budget(network, limit)
     if layer_losses and samples.labels is None:
         raise ValueError("--layer-losses needs images with labels")
-    target = writable_file(output or folder_of(network.name) / "network.safetensors")
+    target = writable_file(file_in(output, folder_of(network.name), "network.safetensors"))
     source = named_data(data, network.provenance, data_folder)
     sensitivity: list[Sensitivity] = []
     accuracy_float = accuracy_before = accuracy_integer = tuned_path = None

@@ -25,6 +25,7 @@ from spikeloom.cli.options import (
     SimulatedImages,
     Steps,
 )
+from spikeloom.common.files import writable_file
 from spikeloom.common.folders import folder_of
 from spikeloom.flow.cores import compile_for
 from spikeloom.flow.images import load_samples
@@ -59,7 +60,6 @@ def simulate(
     network = load_network(model, steps)
     if waves is not None and images is None:
         images = 1
-    samples = load_samples(data, network, images, folder=data_folder, most=MOST_SIMULATED)
     compiled = compile_for(
         network,
         board,
@@ -68,8 +68,11 @@ def simulate(
         neuron_lanes=neuron_lanes,
         accumulator_width=accumulator_width,
     )
+    samples = load_samples(data, network, images, folder=data_folder, most=MOST_SIMULATED)
     verilator_version()
     folder = output or folder_of(network.name) / "simulation"
+    if waves is not None:
+        writable_file(waves)
     with bars() as shown:
         record = run(compiled, samples, folder, shown, waves=waves)
     record["waves"] = waves

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikeloom.cli.console import bars, emit, note, pairs, percent, table
-from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Output, TrainingData
+from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Output, TrainingData, file_in
 from spikeloom.common.files import writable_file
 from spikeloom.common.folders import folder_of
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spikeloom.golden.training.train import EpochReport, TrainingReport
 
 EXAMPLE = "Example: spikeloom train examples/fashion.yaml --set train.epochs=3 --data ~/data"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 def train(
@@ -84,7 +85,7 @@ def _train_digits(
         shape["attention_threshold"] = 0.5
     config = replace(golden.DIGITS, dynamic=not fixed, **shape)
     recipe = golden.Recipe(**options)
-    path = writable_file(_checkpoint(output or folder_of(DEFAULT_MODEL)))
+    path = writable_file(file_in(output, folder_of(DEFAULT_MODEL), CHECKPOINT))
     with bars() as shown:
         advance = shown.bar("training", recipe.epochs)
 
@@ -107,7 +108,7 @@ def _train_run(
     run = run_config.load(file, changes)
     if data is not None:
         run = replace(run, data=replace(run.data, folder=str(data)))
-    path = _checkpoint(output or folder_of(run.name))
+    path = file_in(output, folder_of(run.name), CHECKPOINT)
     if not is_main():
         golden.train_run(run, path.parent, restart=restart)
         return
@@ -121,11 +122,6 @@ def _train_run(
 
         model, report = golden.train_run(run, path.parent, restart=restart, progress=progress, stepped=advance)
     _finish(model, report, run, path, as_json)
-
-
-def _checkpoint(output: Path) -> Path:
-    """The file to write: a path that does not end like one is a folder, which two runs should not share."""
-    return output if output.suffix == ".safetensors" else output / "checkpoint.safetensors"
 
 
 def _line(state: EpochReport, *, steps: bool = True) -> str:

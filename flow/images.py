@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,6 +63,12 @@ def load_samples(
             f"network {network.name!r} takes images of shape {shape}, "
             f"not {samples.images.shape[1:]} of {data}; choose others with --data"
         )
+    labels = samples.labels
+    if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < network.classes:
+        raise ValueError(
+            f"labels of {data} must be in 0..{network.classes - 1}, the classes of {network.name!r}, "
+            f"not {labels.min()}..{labels.max()}"
+        )
     return samples.first(count if count or most is None else min(most, len(samples.images)))
 
 
@@ -121,14 +126,19 @@ def _read_file(path: Path) -> Samples:
         raise FileNotFoundError(f"no such file: {path}")
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is corrupt or no .npz file: {error}") from None
+            arrays = {name: file[name] for name in ("images", "labels") if name in file.files}
+            names = file.files
+    except Exception as error:  # whatever is in the file, and whatever numpy and zipfile make of it
+        objects = "ickle" in str(error)
+        why = "it holds Python objects, which are never loaded" if objects else "it does not hold arrays of numbers"
+        raise ValueError(f"{path} is corrupt or no .npz file: {why}") from None
     if "images" not in arrays:
-        raise ValueError(f"{path} has no array called images; it has {', '.join(arrays) or 'none'}")
+        raise ValueError(f"{path} has no array called images; it has {', '.join(names) or 'none'}")
     images, labels = arrays["images"], arrays.get("labels")
     if images.dtype != np.uint8:
         raise TypeError(f"{path}: images must be uint8, not {images.dtype}")
     if labels is not None and labels.shape != images.shape[:1]:
         raise ValueError(f"{path}: labels must have shape ({len(images)},), not {labels.shape}")
-    return Samples(images, labels)
+    if labels is not None and not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"{path}: labels must be integers, not {labels.dtype}")
+    return Samples(images, labels if labels is None else labels.astype(np.int64))

@@ -6,12 +6,15 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from spikeloom.jobs.results import Arguments, Record, ResultsFile, digest_of, opened, read
@@ -23,6 +26,7 @@ ANSWER = 10  # seconds in which a scheduler must answer
 LOOK = 0.05  # seconds between looks at what has ended
 PATIENCE = 20  # seconds in which a local worker that died must be back
 ALONE = 2  # times that a suspect runs on its own: a busy machine may lose a worker for reasons of its own
+LOOPBACK = "127.0.0.1"
 ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss)://\S+:\d+")
 
 Function = Callable[..., Any]
@@ -220,7 +224,9 @@ def _client(scheduler: str | None, workers: int, retries: int) -> Iterator[Clien
             stack.enter_context(_quiet())
             options: dict[str, Any] = dict(processes=True, n_workers=workers, threads_per_worker=1, memory_limit=0)
             options |= dict(dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL)  # any free port
-            cluster = LocalCluster(**options)  # type: ignore[no-untyped-call]
+            _check_loopback()
+            with _interrupts_waiting():
+                cluster = LocalCluster(**options)  # type: ignore[no-untyped-call]
             stack.callback(_closed, cluster)
             yield stack.enter_context(Client(cluster, set_as_default=False))  # type: ignore[no-untyped-call]
             return
@@ -232,6 +238,34 @@ def _client(scheduler: str | None, workers: int, retries: int) -> Iterator[Clien
                 f"and its workers with `dask worker {scheduler}`"
             ) from None
         yield stack.enter_context(client)
+
+
+def _check_loopback() -> None:
+    """ConnectionError where local processes cannot reach each other: Dask would wait for them in silence."""
+    try:
+        with socket.create_server((LOOPBACK, 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=ANSWER).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"local processes cannot talk to each other on {LOOPBACK} ({error.strerror or error}): "
+            "bring the loopback interface up, as with `ip link set lo up`"
+        ) from None
+
+
+@contextmanager
+def _interrupts_waiting() -> Iterator[None]:
+    """Ctrl-C waits until the block ends, and never reaches what the threads and processes started in it start:
+    a terminal sends it to all of them, and each would print a traceback. This process ends them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    resource_tracker.ensure_running()  # which would let Ctrl-C through again in the thread that starts it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _closed(cluster: LocalCluster) -> None:

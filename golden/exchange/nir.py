@@ -105,9 +105,11 @@ def export_nir(network: Network, *, partial: bool = False, dt: float = 1.0) -> E
     names = [layer.name for layer in network.layers]
     kept = next((i for i, name in enumerate(names) if name in reasons), len(names))
     if kept < len(names) and (not partial or not kept):
-        what = "no part of " if partial else ""
+        said = f"NIR cannot express network {network.name!r}"
+        if partial:
+            said += f", not even a part of it: that would end before the first layer, {names[0]!r}"
         hint = "" if partial or not kept else f"; --partial writes the {kept} layers before {names[kept]!r}"
-        raise ValueError(f"NIR cannot express {what}network {network.name!r}: {_listed(reasons)}{hint}")
+        raise ValueError(f"{said}: {_listed(reasons)}{hint}")
     behind = [f"behind {names[kept]!r}, which is left out"] if kept < len(names) else []
     left_out = {name: "; ".join(reasons.get(name, behind)) for name in names[kept:]}
     nodes: dict[str, nir.NIRNode] = {
@@ -433,8 +435,14 @@ class _Chain:
         if part.weight is None and part.shape[1:] == (1, 1):
             weight, bias = np.eye(part.shape[0], dtype=np.int8), np.zeros(part.shape[0], np.int64)
             bits = 8
+        elif not part.names:
+            shape = "x".join(map(str, part.shape))
+            raise ValueError(
+                f"the graph ends with neurons of shape {shape}, and a network has one sum for each class: end it with "
+                f"a SumPool2d over {part.shape[1]}x{part.shape[2]}, or with Flatten and Affine"
+            )
         else:
-            where = f"node {part.names[-1]!r}" if part.names else "the Output"
+            where = f"node {part.names[-1]!r}"
             real, real_bias, stride, padding = self._composed(where)
             inside = part.shape[1:] == real.shape[2:] and not padding
             if part.depthwise or not inside or np.ptp(real.reshape(*real.shape[:2], -1), axis=2).any():

@@ -100,6 +100,17 @@ def loss(network: Network, done: Execution, labels: np.ndarray) -> float:
     return float((of_all - scores[np.arange(len(labels)), labels]).mean())
 
 
+def check_budget(network: Network, budget: int) -> None:
+    """ValueError where the weights of a network are larger than a budget in bytes, even with 4 bits each."""
+    counts = [x.weight.size for x in network.layers if x.weight is not None]
+    _check_budget(sum(math.ceil(count * NARROW / 8) for count in counts), budget)
+
+
+def _check_budget(least: int, budget: int) -> None:
+    if budget < least:
+        raise ValueError(f"a budget of {budget:,} bytes is below {least:,}, the weights at 4 bits")
+
+
 def choose_bits(rows: list[Sensitivity], budget: int) -> dict[str, int]:
     """The bits of each layer, 8 or 4: of all choices within the budget the one with the least sum of losses.
 
@@ -107,8 +118,7 @@ def choose_bits(rows: list[Sensitivity], budget: int) -> dict[str, int]:
     layers at 8 bits. Raises ValueError where 4 bits everywhere are still too large.
     """
     least, most = (sum(row.bytes(bits) for row in rows) for bits in (NARROW, WIDE))
-    if budget < least:
-        raise ValueError(f"a budget of {budget:,} bytes is below {least:,}, the weights at 4 bits")
+    _check_budget(least, budget)
     needed = most - budget
     # Choices by the bytes that they save, at most what is needed: (loss, layers at 4 bits, their numbers as bits).
     best = {0: (0.0, 0, 0)}

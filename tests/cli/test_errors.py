@@ -40,6 +40,15 @@ def files(tmp_path_factory):
     np.savez(folder / "nameless.npz", pictures=np.zeros((2, 1, 4, 4), np.uint8))
     np.savez(folder / "labels.npz", images=np.zeros((2, 1, 4, 4), np.uint8), labels=np.zeros(3, np.int64))
     (folder / "broken.npz").write_bytes(b"PK not really")
+    four = np.zeros((4, 1, 4, 4), np.uint8)
+    np.savez(folder / "objects.npz", images=np.array([{}], object))
+    np.savez(folder / "four.npz", images=four, labels=np.array([0, 1, 2, 3]))
+    np.savez(folder / "far.npz", images=four, labels=np.array([0, 1, 2, 4]))
+    np.savez(folder / "below.npz", images=four, labels=np.array([0, 1, 2, -1]))
+    np.savez(folder / "halves.npz", images=four, labels=np.array([0, 1, 2, 0.5]))
+    np.save(folder / "renamed.npy", four)
+    (folder / "renamed.npy").rename(folder / "renamed.npz")
+    (folder / "readable").mkdir()
     return folder
 
 
@@ -66,6 +75,30 @@ CASES = {
     "no images": ("simulate tiny.safetensors --data nameless.npz", "no array called images; it has pictures"),
     "labels of another number": ("simulate tiny.safetensors --data labels.npz", "labels must have shape (2,)"),
     "corrupt images": ("simulate tiny.safetensors --data broken.npz", "is corrupt or no .npz file"),
+    "objects for images": ("simulate tiny.safetensors --data objects.npz", "Python objects, which are never loaded"),
+    "an array for arrays": ("simulate tiny.safetensors --data renamed.npz", "is corrupt or no .npz file"),
+    "labels above the classes": ("simulate tiny.safetensors --data far.npz", "must be in 0..3, the classes of"),
+    "labels below": ("simulate tiny.safetensors --data below.npz", "not -1..2"),
+    "labels that are no integers": ("simulate tiny.safetensors --data halves.npz", "must be integers, not float64"),
+    "more images than there are": ("compile tiny.safetensors --data four.npz --images 5", "--images must be at most 4"),
+    "a core that cannot, before its data": (
+        "compile fashion_e --data-folder nowhere",
+        "come later",
+    ),
+    "a simulated core that cannot": ("simulate fashion_e --data-folder nowhere", "come later"),
+    "a budget that no bits meet, at once": (
+        "quantize model.safetensors --budget 10 --calibration 100000 --images 10",
+        "a budget of 10 bytes is below",
+    ),
+    "waves that cannot be written": (
+        "simulate tiny.safetensors --data four.npz --waves tiny.safetensors/w.fst",
+        "tiny.safetensors",
+    ),
+    "waves for a folder": ("simulate tiny.safetensors --data four.npz --waves readable", "readable: is a folder"),
+    "a network that NIR cannot begin": (
+        "nir export digits --partial",
+        "NIR cannot express network 'digits', not even a part of it: that would end before the first layer, 'sps.0': ",
+    ),
     "missing images": ("simulate tiny.safetensors --data none.npz", "no such file: none.npz"),
     "unknown data": ("simulate tiny.safetensors --data mnist", "folder:DIR, random or an .npz file, not 'mnist'"),
     "too many images": ("quantize model.safetensors --images 361", "at most 360"),

@@ -1,5 +1,6 @@
 """The job engine: nothing is lost, nothing runs twice, whatever dies."""
 
+import contextlib
 import json
 import os
 import signal
@@ -181,3 +182,44 @@ def test_two_runs_do_not_write_to_one_file(tmp_path):
 
 def test_digests_do_not_depend_on_the_order_of_arguments():
     assert digest_of({"a": 1, "b": [1, 2]}) == digest_of({"b": [1, 2], "a": 1}) != digest_of({"a": 1, "b": [2, 1]})
+
+
+def test_an_interrupt_while_workers_start_is_one_exception(tmp_path):
+    """A terminal sends Ctrl-C to every process: none of ours says a word but the first."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(here=str(HERE), log=str(tmp_path / "log"), results=str(tmp_path / "results.jsonl")))
+    said = tmp_path / "said"
+    with open(said, "w") as file:
+        process = subprocess.Popen([sys.executable, script], stdout=file, stderr=file, start_new_session=True)
+    try:
+        while not any("spawn_main" in x and "tracker" not in x for x in _commands(process.pid)):
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    out = said.read_text()
+    assert out.count("Traceback") == 1 and out.strip().endswith("KeyboardInterrupt"), out
+
+
+def _commands(session):
+    """Command lines of the processes of a session."""
+    found = []
+    for place in Path("/proc").iterdir():
+        try:
+            if place.name.isdecimal() and os.getsid(int(place.name)) == session:
+                found.append((place / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            pass
+    return found
+
+
+def test_no_loopback_is_said_at_once(tmp_path, monkeypatch):
+    def refused(*arguments, **more):
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(engine.socket, "create_connection", refused)
+    with pytest.raises(ConnectionError, match=r"cannot talk .* \(Network is unreachable\): bring the loop"):
+        run(job_functions.square, squares(tmp_path / "log"), tmp_path / "results.jsonl")
