@@ -257,7 +257,7 @@ CONV = dict(stride=1, padding=1, dilation=1, groups=1, bias=np.zeros(2, np.float
         ],
         "4x4 is no multiple of its window of 3x3": [nir.SumPool2d(THREE, THREE, NONE)],
         "there is nothing that spikes": [FLAT, nir.Linear(np.ones((2, 32)))],
-        "neurons of shape 2x4x4, .* end it with a SumPool2d over 4x4, or with Flatten": [spiking(2, 4, 4)],
+        "end it with a SumPool2d over 4x4, or with Flatten and Affine": [spiking(2, 4, 4)],
         "weights of shape (2, 30) do not fit": [FLAT, nir.Linear(np.ones((2, 30))), spiking(2)],
         "weights must be finite": [nir.Conv2d((4, 4), np.full((2, 2, 3, 3), np.nan), **CONV), spiking(2, 4, 4)],
         "'n0': weights of shape (2, 32) do not fit": [nir.Linear(np.ones((2, 32))), spiking(2)],
