@@ -86,7 +86,7 @@ def _image(plan: Plan) -> Fields:
         "kind": Kind.IMAGE,
         "positions": plan.network.height * plan.network.width,
         "tile_tail": plan.network.channels,
-        "output": _tensor("output", plan.image),
+        "output": _tensor("output", plan.image) | {"step": 0},  # it has one step, however many words that has
     }
 
 

@@ -9,6 +9,7 @@ from spikeloom.gen.errors import CompileError
 from spikeloom.gen.plan import LayerPlan, Plan, make_plan
 from spikeloom.golden.network import Network
 from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import WORD_BITS
 from spikeloom.rtl.core.registers import region_words
 
 
@@ -55,7 +56,12 @@ def needs(plan: Plan) -> list[Need]:
         ),
         _most(plan, "kv_rows", lambda x: _kv_rows(x, lanes), "more heads, so that a head has fewer channels"),
         _most(plan, "tokens", _tokens, "earlier pooling"),
-        Need(limit="image_channels", least=network.channels, layer=network.layers[0].name, remedy="grey images"),
+        Need(
+            limit="image_channels",
+            least=network.channels,
+            layer=network.layers[0].name,
+            remedy="more lanes or grey images",
+        ),
         Need(limit="classes", least=network.classes, layer=network.layers[-1].name, remedy="fewer classes"),
     ]
 
@@ -70,6 +76,17 @@ def check_fits(plan: Plan) -> None:
                 f"what would help: {need.remedy}, or a core with {need.limit}={need.least}"
             )
     _check_regions(plan.config)
+
+
+def _check_possible(plan: Plan) -> None:
+    """CompileError with the layer, the limit and a remedy where no core of these lanes is large enough."""
+    most = {"accumulator_width": WORD_BITS, "potential_width": WORD_BITS, "image_channels": plan.config.lanes}
+    for need in needs(plan):
+        if need.least > most.get(need.limit, need.least):
+            raise CompileError(
+                f"layer {need.layer!r}: {need.limit} must be at least {need.least}, a core of {plan.config.lanes} "
+                f"lanes has at most {most[need.limit]}; what would help: {need.remedy}"
+            )
 
 
 def _check_regions(config: CoreConfig) -> None:
@@ -95,6 +112,7 @@ def plan_smallest(network: Network, **chosen: int) -> Plan:
     array = {key: chosen[key] for key in ("lanes", "columns", "neuron_lanes") if key in chosen}
     trial = CoreConfig(**array, kv_rows=chosen.get("lanes", CoreConfig.lanes))
     plan = make_plan(network, trial)
+    _check_possible(plan)
     sizes = asdict(trial) | {need.limit: need.least for need in needs(plan)}
     sizes["weight_rows"] = _whole_blocks(sizes["weight_rows"])
     sizes["potential_width"] = max(sizes["potential_width"], sizes["accumulator_width"])

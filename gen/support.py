@@ -13,8 +13,12 @@ def check_supported(network: Network, lanes: int) -> None:
     for layer in network.layers:
         where = f"layer {layer.name!r}"
         _check_neurons(layer, where)
+        if layer.kind in ("attention", "readout"):
+            _check_geometry(layer, where)
         if layer.kind == "attention":
             _check_attention(layer, where, lanes)
+        if layer.kind == "readout":
+            _check_readout(layer, where, network)
         if layer.direct and layer.residual is not None:
             raise CompileError(f"{where}: the layer that reads the image cannot add a residual")
 
@@ -38,6 +42,20 @@ def _check_neurons(layer: Layer, where: str) -> None:
             f"{where}: membrane shortcuts come later: for now the core adds spikes to spikes; "
             'a Spikformer trained with residual="sew" can be compiled'
         )
+
+
+def _check_geometry(layer: Layer, where: str) -> None:
+    """Golden reads each position of an attention or a readout once; the core would follow these fields."""
+    for name, only in (("kernel", 1), ("stride", 1), ("padding", 0)):
+        if getattr(layer, name) != only:
+            raise CompileError(f"{where}: {name} of a {layer.kind} layer must be {only}, not {getattr(layer, name)}")
+
+
+def _check_readout(layer: Layer, where: str, network: Network) -> None:
+    """Golden sums all steps of the input, whatever the readout's are; the core runs the readout's."""
+    steps = network.shapes.layers[layer.name].producer_steps
+    if layer.steps != steps:
+        raise CompileError(f"{where}: a readout must run the {steps} steps of its input, not {layer.steps}")
 
 
 def _check_attention(layer: Layer, where: str, lanes: int) -> None:

@@ -1,5 +1,6 @@
 """Placing a network on a core: memory map, Program, sizes, and what is said when something does not fit."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,12 @@ from spikeloom.gen.descriptors import pack_descriptor
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.memory_map import map_memory
 from spikeloom.gen.plan import make_plan
+from spikeloom.gen.program import make_program
 from spikeloom.gen.sizing import common_core, needs, smallest_core
-from spikeloom.golden.network import IMAGE
+from spikeloom.golden.network import IMAGE, Layer, Network
 from spikeloom.golden.network.random_network import random_network
 from spikeloom.rtl.core.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, Kind
+from spikeloom.rtl.core.registers import REGION_WORDS
 
 
 def network(**changes):
@@ -185,3 +188,106 @@ def test_the_manifest_is_json_and_says_what_was_decided():
     assert manifest["core"]["lanes"] == 8
     assert manifest["memory"]["weight_rows"] == len(compiled.program.weight_rows)
     assert manifest["tensors"]["rpe"]["base"] == compiled.plan.memory.placements["rpe"].base
+
+
+def test_shapes_are_inferred_and_the_memory_is_mapped_once(monkeypatch):
+    """From the layers of a network to its Program, manifest, estimate and expected counters."""
+    from spikeloom.gen import plan
+    from spikeloom.gen.estimate import estimate, random_activity
+    from spikeloom.golden.network import network as networks
+    from spikeloom.golden.network.execute import execute
+    from spikeloom.golden.network.random_network import random_images
+    from spikeloom.sim.expected_counters import expected_counters
+
+    made, calls = network(), Counter()
+
+    def counted(module, name):
+        function = getattr(module, name)
+
+        def call(*arguments, **keywords):
+            calls[name] += 1
+            return function(*arguments, **keywords)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(networks, "infer")
+    counted(plan, "map_memory")
+    counted(plan, "widths")
+    net = replace(made, name="again")
+    compiled = compile_network(net, lanes=8, neuron_lanes=4)
+    compiled.manifest()
+    estimate(compiled.plan, random_activity(net, 0.1))
+    expected_counters(compiled.plan, execute(net, random_images(net, 1), record=True))
+    assert calls == {"infer": 1, "map_memory": 1, "widths": 1}
+
+
+def wide_image(side, *, channels=4, kernel=1, padding=0):
+    """A convolution and a readout over an image of so many pixels squared."""
+    out = side + 2 * padding - kernel + 1
+
+    def shared(count):
+        zeros = np.zeros(count, np.int64)
+        return {"channels_out": count, "bias": zeros, "threshold": zeros + 1, "scale": np.ones(count), "steps": 1}
+
+    conv = Layer(
+        name="conv", inputs=(IMAGE,), channels_in=1, height_in=side, width_in=side, kernel=kernel, padding=padding,
+        weight=np.ones((channels, 1, kernel, kernel), np.int8), **shared(channels),
+    )  # fmt: skip
+    head = Layer(
+        name="head", kind="readout", group="head", inputs=("conv",), channels_in=channels, height_in=out, width_in=out,
+        weight=np.ones((4, channels, 1, 1), np.int8), **shared(4),
+    )  # fmt: skip
+    return Network(name="wide", steps=1, channels=1, height=side, width=side, layers=(conv, head))
+
+
+def test_addresses_beyond_the_descriptor_name_the_layer_and_the_field():
+    """The spikes, 9 words a position, lie before the image: its eighth plane has an address of 19 bits."""
+    compiled = compile_network(wide_image(100, channels=72), lanes=8, neuron_lanes=4)
+    assert compiled.program.descriptors[1]["input"]["base"] == (9 + 7) * 100**2
+    message = r"layer 'conv': descriptor field input\.base holds 0\.\.262143, not 360000; what would help: earlier pool"
+    with pytest.raises(CompileError, match=message):
+        compile_network(wide_image(150, channels=72), lanes=8, neuron_lanes=4)
+
+
+def test_padding_before_the_memory_is_a_twos_complement():
+    compiled = compile_network(wide_image(4, kernel=3, padding=1), lanes=8, neuron_lanes=4)
+    place, field = compiled.plan.image, compiled.program.descriptors[1]["input"]
+    assert place.base == 0 and field["base"] == 7 * 16 - (4 + 1)
+    moved = replace(compiled.plan.layers[0], inputs=(replace(place, base=-7 * 16),))
+    plan = replace(compiled.plan, layers=(moved, *compiled.plan.layers[1:]))
+    assert make_program(plan).descriptors[1]["input"]["base"] == (1 << 18) - (4 + 1)
+    with pytest.raises(CompileError, match="layer 'conv': padding at address .* at most 262144 words, not 262145"):
+        make_program(replace(plan, config=replace(plan.config, activation_words=(1 << 18) + 1)))
+
+
+def test_a_memory_larger_than_its_region_of_the_host_bus_is_refused():
+    net = wide_image(4)
+    config = smallest_core(net, lanes=128, neuron_lanes=8)
+    rows = REGION_WORDS // 32  # of 128 x 8 bits
+    compile_network(net, replace(config, weight_rows=rows))
+    with pytest.raises(CompileError, match=f"region WEIGHTS must have at most {REGION_WORDS} words .* 4-bit weights"):
+        compile_network(net, replace(config, weight_rows=rows + 1))
+
+
+def test_what_no_core_has_is_named_with_its_layer():
+    with pytest.raises(CompileError, match="layer 'sps.0': image_channels must be at least 9, .* at most 8; .* lanes"):
+        smallest_core(network(channels=9, depth=1), lanes=8, neuron_lanes=4)
+    net = wide_image(4)
+    conv = replace(net.layers[0], bias=np.full(4, 1 << 38))
+    with pytest.raises(CompileError, match="layer 'conv': potential_width must be at least 40, .* at most 32"):
+        smallest_core(replace(net, layers=(conv, net.layers[1])), lanes=8, neuron_lanes=4)
+
+
+def test_what_golden_ignores_and_the_core_would_follow_is_refused():
+    net = network(depth=1)
+    head = net.layers[-1]
+    with pytest.raises(CompileError, match="layer 'head': a readout must run the 4 steps of its input, not 1"):
+        smallest_core(replace(net, layers=(*net.layers[:-1], replace(head, steps=1))), lanes=8, neuron_lanes=4)
+    with pytest.raises(CompileError, match="layer 'head': stride of a readout layer must be 1, not 2"):
+        smallest_core(replace(net, layers=(*net.layers[:-1], replace(head, stride=2))), lanes=8, neuron_lanes=4)
+
+
+def test_a_core_and_sizes_at_once_are_refused():
+    net = wide_image(4)
+    with pytest.raises(TypeError, match="sizes belong to a core of their own, not beside one: lanes"):
+        compile_network(net, smallest_core(net, lanes=8, neuron_lanes=4), lanes=8)
