@@ -27,7 +27,8 @@ from spikeloom.flow.images import Samples, load_samples
 from spikeloom.flow.models import load_network
 
 if TYPE_CHECKING:
-    from spikeloom.golden.analysis.energy import Energy, Row
+    from spikeloom.golden.analysis.energy import Energy
+    from spikeloom.golden.analysis.energy_table import Row
     from spikeloom.golden.network import Network
 
 EXAMPLE = "Example: spikeloom energy digits --hardware 4 --lanes 16 -o build/energy.md"
@@ -70,7 +71,8 @@ def energy(
     as_json: AsJson = False,
 ) -> None:
     """Energy of an inference from counted operations, beside a plain and a non-spiking transformer of the shape."""
-    from spikeloom.golden.analysis import energy as golden
+    from spikeloom.golden.analysis import energy_table as golden
+    from spikeloom.golden.analysis.energy_constants import CONSTANTS
 
     if output is not None and output.suffix not in (".md", ".csv"):
         raise ValueError(f"--output must end in .md or .csv, not {output}")
@@ -100,13 +102,13 @@ def energy(
         "images": len(known[0][1].images),
         "reuse": reuse,
         "external": external,
-        "constants": golden.CONSTANTS,
+        "constants": CONSTANTS,
         "rows": [_row_record(row, reference, layers) for row in rows],
         "warnings": warned,
         "hardware": simulated,
         "tables": output,
     }
-    tables = [_relative_table(rows, reference), *(_energy_table(rows, name) for name in golden.CONSTANTS)]
+    tables = [_relative_table(rows, reference), *(_energy_table(rows, name) for name in CONSTANTS)]
     tables.append(_operations_table(spiking))
     if layers:
         tables += [_layer_table(row) for row in spiking]
@@ -129,8 +131,9 @@ def _simulated(
     network: Network, samples: Samples, most: int, board: str | None, sizes: dict[str, int | None], shown: Bars
 ) -> dict[str, Any]:
     """The core's counters and their energy beside the operations of the same images."""
-    from spikeloom.golden.analysis.energy import CONSTANTS, TOTAL, spiking
-    from spikeloom.golden.analysis.operations import operations
+    from spikeloom.golden.analysis.energy import spiking
+    from spikeloom.golden.analysis.energy_constants import CONSTANTS
+    from spikeloom.golden.analysis.operations import TOTAL, operations
     from spikeloom.sim.counter_report import compare
     from spikeloom.sim.counter_report import energy as of_counters
     from spikeloom.sim.simulate import simulate
@@ -167,7 +170,7 @@ def _energy_record(found: Energy) -> dict[str, float]:
 
 
 def _row_record(row: Row, reference: Row, layers: bool) -> dict[str, Any]:
-    from spikeloom.golden.analysis.energy import TOTAL
+    from spikeloom.golden.analysis.operations import TOTAL
 
     found: dict[str, Any] = {
         "name": row.name,
@@ -209,7 +212,7 @@ def _relative_table(rows: Sequence[Row], reference: Row) -> Cells:
 
 
 def _energy_table(rows: Sequence[Row], constants: str) -> Cells:
-    from spikeloom.golden.analysis.energy import TOTAL
+    from spikeloom.golden.analysis.operations import TOTAL
 
     cells = [
         [*_about(row), *(f"{getattr(row.energies[constants][TOTAL], part) / NJ:,.1f}" for part in PARTS)]
@@ -234,7 +237,7 @@ def _operation_cells(found: Any) -> list[Any]:
 
 
 def _operations_table(rows: Sequence[Row]) -> Cells:
-    from spikeloom.golden.analysis.energy import TOTAL
+    from spikeloom.golden.analysis.operations import TOTAL
 
     cells = [[row.name, *_operation_cells(row.operations[TOTAL])] for row in rows]
     return Cells("Operations of an image", ["network", *OPERATIONS.values(), "activity"], cells)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from spikeloom.gen.plan import LayerPlan, Plan
-from spikeloom.golden.analysis.energy import Constants, Energy, update
+from spikeloom.golden.analysis.energy import Energy, update
+from spikeloom.golden.analysis.energy_constants import Constants
 from spikeloom.golden.analysis.operations import Operations
 from spikeloom.golden.network import Layer
 from spikeloom.rtl.core.config import CoreConfig

@@ -30,81 +30,19 @@ Membranes are read and written ``T_l - 1`` times a neuron in both: a potential s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from spikeloom.golden.analysis.operations import TOTAL, Operations, operations
+from spikeloom.golden.analysis.energy_constants import Constants
+from spikeloom.golden.analysis.operations import TOTAL, Operations
 from spikeloom.golden.network import Layer, LayerShape, Network
-from spikeloom.golden.network.execute import execute
-from spikeloom.golden.network.widths import widths
+from spikeloom.golden.network.widths import Widths, widths
 
 Reuse = Literal["none", "full"]
-EQUAL_ACCURACY = 0.01  # accuracies that differ by more are not called equal
 _INTEGER_ACTIVATION = 8  # bits of an activation of a network of integers that does not spike
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constants:
-    """Energies of one technology and number type, in pJ.
-
-    accumulate: of an addition to an accumulator. multiply_accumulate, zero_check: of one. sram_bit, dram_bit: of a bit
-    read or written in an on-chip memory and outside the chip. word_bits: of weights, potentials, partial sums and
-    activations that are no spikes; None: weights and potentials as wide as the network's, activations of 8 bits.
-    """
-
-    name: str
-    accumulate: float
-    multiply_accumulate: float
-    zero_check: float
-    sram_bit: float
-    dram_bit: float
-    word_bits: int | None
-
-
-# Horowitz, Computing's energy problem (ISSCC 2014), 45 nm, 0.9 V: an 8 kB SRAM takes 10 pJ for 64 bits.
-_SRAM_BIT = 10 / 64
-# DRAM as in Prosperity (HPCA 2025), 12.45 pJ a bit.
-_DRAM_BIT = 12.45
-
-CONSTANTS = {
-    constants.name: constants
-    for constants in (
-        # Datta et al., arXiv 2311.16456, Table V: FP32 on a 28 nm Kintex-7; a MAC is 7.4 accumulates. Its constants of
-        # memories are not known to us: those of Horowitz and Prosperity take their place.
-        Constants(
-            name="paper",
-            accumulate=1.8,
-            multiply_accumulate=13.32,
-            zero_check=0.05,
-            sram_bit=_SRAM_BIT,
-            dram_bit=_DRAM_BIT,
-            word_bits=32,
-        ),
-        # Horowitz, FP32: addition 0.9, multiplication 3.7: what the Spikformer papers take. A check is not in them.
-        Constants(
-            name="fp32",
-            accumulate=0.9,
-            multiply_accumulate=4.6,
-            zero_check=0.0,
-            sram_bit=_SRAM_BIT,
-            dram_bit=_DRAM_BIT,
-            word_bits=32,
-        ),
-        # Horowitz, integers: 32-bit addition 0.1, 8-bit multiplication 0.2: what both networks cost once quantised.
-        Constants(
-            name="int8",
-            accumulate=0.1,
-            multiply_accumulate=0.3,
-            zero_check=0.0,
-            sram_bit=_SRAM_BIT,
-            dram_bit=_DRAM_BIT,
-            word_bits=None,
-        ),
-    )
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,16 +50,22 @@ class Energy:
     """Energy of an image in one layer, or in all, in pJ; see the module's formulas."""
 
     compute: float
+    """Of additions, multiplications and checks."""
     weights: float
+    """Of weights read."""
     membrane: float
+    """Of potentials and membrane streams, read and written."""
     activations: float
+    """Of all other tensors, and of the sums of the attention, read and written."""
 
     @property
     def memory(self) -> float:
+        """All but `compute`."""
         return self.weights + self.membrane + self.activations
 
     @property
     def total(self) -> float:
+        """All."""
         return self.compute + self.memory
 
 
@@ -139,34 +83,23 @@ def spiking(
     Raises ValueError for another ``reuse``.
     """
     _check(reuse)
-    proven = widths(network)
+    proven, unary = widths(network), network.coding == "unary"
     found = {}
     for layer in network.layers:
-        shape = network.shapes.layers[layer.name]
-        done = counted[layer.name]
-        events, products = done.planes, done.product_planes
-        if network.coding == "unary":
-            events, products = done.unary, done.product_unary
-        events, checks = (done.image_macs, 0.0) if layer.direct else (events, done.checks)
-        compute = done.image_macs * constants.multiply_accumulate + checks * constants.zero_check
-        additions = done.additions + update(layer) * done.neuron_updates + products + (0 if layer.direct else events)
-        weight, word = constants.word_bits or layer.weight_bits, constants.word_bits or proven[layer.name].membrane
-        reads = 0.0
-        if layer.weight is not None:
-            reads = events if reuse == "none" else done.weights * shape.computed_steps
-        if layer.kind == "attention":
-            sums = constants.word_bits or proven[layer.name].accumulator
-            bits = _attention_bits(layer, shape, done, events, products, sums, reuse)
-        else:
-            residual = done.activation_reads - _input_bits(shape)
-            bits = done.checks + residual if reuse == "none" else done.activation_reads
-        outside = done.weights * weight * constants.dram_bit if external else 0.0
-        words = done.membrane_reads + done.membrane_writes + done.stream_reads + done.stream_writes
+        at = _Spiking(
+            layer=layer,
+            shape=network.shapes.layers[layer.name],
+            done=counted[layer.name],
+            proven=proven[layer.name],
+            constants=constants,
+            unary=unary,
+            reuse=reuse,
+        )
         found[layer.name] = Energy(
-            compute=compute + additions * constants.accumulate,
-            weights=reads * weight * constants.sram_bit + outside,
-            membrane=words * word * constants.sram_bit,
-            activations=(bits + done.activation_writes) * constants.sram_bit,
+            compute=at.compute(),
+            weights=at.weights() + _outside(layer, at.done, constants, external),
+            membrane=at.membrane(),
+            activations=at.activations(),
         )
     return _with_total(found)
 
@@ -184,50 +117,22 @@ def not_spiking(
     Arguments and result as of `spiking`; time steps of the network have no influence.
     """
     _check(reuse)
-    real = constants.word_bits or _INTEGER_ACTIVATION
     found = {}
     for layer in network.layers:
-        done, shape = counted[layer.name], network.shapes.layers[layer.name]
-        weight = constants.word_bits or layer.weight_bits
-        outputs = layer.channels_out * layer.height_out * layer.width_out
-        added = outputs if layer.residual is not None else 0
-        neurons = layer.positions * layer.channels_out if layer.spiking else 0
-        inputs = layer.channels_in * layer.height_in * layer.width_in * real
-        reads = 0.0
-        if layer.kind == "attention":
-            tokens = layer.positions
-            rows = tokens * tokens * (layer.channels_in + layer.channels_out)  # of K^T and of V
-            both = tokens * (layer.channels_in + layer.channels_out)
-            scores = 2 * tokens * tokens * layer.heads  # written and read
-            inputs = real * (scores + tokens * layer.channels_in + (rows if reuse == "none" else both))
-        elif layer.weight is not None:
-            reads = done.macs if reuse == "none" else done.weights
-            if reuse == "none":
-                inputs = shape.taps * layer.channels_in * real
-            if layer.direct:
-                inputs = inputs // real * shape.inputs[0].planes
-        outside = done.weights * weight * constants.dram_bit if external else 0.0
-        made = 0 if layer.kind == "readout" else outputs
+        at = _NotSpiking(
+            layer=layer,
+            shape=network.shapes.layers[layer.name],
+            done=counted[layer.name],
+            constants=constants,
+            reuse=reuse,
+        )
         found[layer.name] = Energy(
-            compute=done.macs * constants.multiply_accumulate + (2 * neurons + added) * constants.accumulate,
-            weights=reads * weight * constants.sram_bit + outside,
+            compute=at.compute(),
+            weights=at.weights() + _outside(layer, at.done, constants, external),
             membrane=0.0,
-            activations=(inputs + (made + added) * real) * constants.sram_bit,
+            activations=at.activations(),
         )
     return _with_total(found)
-
-
-def warnings(accuracies: Sequence[tuple[str, float | None]]) -> list[str]:
-    """What stands in the way of calling a comparison one at equal accuracy, a line each. The first is compared with."""
-    (reference, wanted), *others = accuracies
-    if wanted is None:
-        return ["no accuracy is known: the images have no labels, so nothing here is a comparison at equal accuracy"]
-    return [
-        f"{name} is {100 * abs(found - wanted):.1f} points {'below' if found < wanted else 'above'} {reference}: "
-        "no comparison at equal accuracy"
-        for name, found in others
-        if found is not None and round(abs(found - wanted), 9) > EQUAL_ACCURACY
-    ]
 
 
 def update(layer: Layer) -> int:
@@ -235,113 +140,144 @@ def update(layer: Layer) -> int:
     return 1 + layer.neuron.levels
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Spiking:
+    """The terms of a layer of a spiking network, in pJ, a method each."""
+
+    layer: Layer
+    shape: LayerShape
+    done: Operations
+    proven: Widths
+    constants: Constants
+    unary: bool
+    reuse: Reuse
+
+    def compute(self) -> float:
+        done, constants = self.done, self.constants
+        multiplied = done.image_macs * constants.multiply_accumulate + self._checks() * constants.zero_check
+        added = done.additions + update(self.layer) * done.neuron_updates + self._products() + self._added_events()
+        return multiplied + added * constants.accumulate
+
+    def weights(self) -> float:
+        width = self.constants.word_bits or self.layer.weight_bits
+        return self._weight_reads() * width * self.constants.sram_bit
+
+    def membrane(self) -> float:
+        done, width = self.done, self.constants.word_bits or self.proven.membrane
+        words = done.membrane_reads + done.membrane_writes + done.stream_reads + done.stream_writes
+        return words * width * self.constants.sram_bit
+
+    def activations(self) -> float:
+        read = self._attention_bits() if self.layer.kind == "attention" else self._input_bits()
+        return (read + self.done.activation_writes) * self.constants.sram_bit
+
+    def _events(self) -> float:
+        """Inputs that select a row: pixels, or spikes in the network's coding."""
+        if self.layer.direct:
+            return self.done.image_macs
+        return self.done.unary if self.unary else self.done.planes
+
+    def _added_events(self) -> float:
+        """Of them those that are accumulates; pixels are multiplied."""
+        return 0.0 if self.layer.direct else self._events()
+
+    def _products(self) -> float:
+        """Accumulates of ``K^T V``."""
+        return self.done.product_unary if self.unary else self.done.product_planes
+
+    def _checks(self) -> float:
+        """Bits looked at for spikes; pixels are none."""
+        return 0.0 if self.layer.direct else self.done.checks
+
+    def _weight_reads(self) -> float:
+        """Words of weights read on the chip."""
+        if self.layer.weight is None:
+            return 0.0
+        return self._events() if self.reuse == "none" else self.done.weights * self.shape.computed_steps
+
+    def _input_bits(self) -> float:
+        """Bits read of the inputs and the residual."""
+        if self.reuse == "full":
+            return self.done.activation_reads
+        sources = sum(x.values * x.planes for x in self.shape.inputs if not x.membrane)
+        residual = self.done.activation_reads - self.shape.computed_steps * sources
+        return self.done.checks + residual
+
+    def _attention_bits(self) -> float:
+        """Bits that an attention layer reads, and those of its sums ``K^T V`` that it reads and writes."""
+        layer, width = self.layer, self.constants.word_bits or self.proven.accumulator
+        if self.reuse == "full":
+            sums = self.shape.computed_steps * layer.channels_in * (layer.channels_out // layer.heads)
+            return self.done.activation_reads + 2 * sums * width
+        products = self._products()
+        return self.done.checks + products * self.shape.inputs[2].planes + (2 * products + self._events()) * width
+
+
+@dataclass(frozen=True, kw_only=True)
+class _NotSpiking:
+    """The terms of a layer of a network of the same shape that does not spike, in pJ, a method each."""
+
+    layer: Layer
+    shape: LayerShape
+    done: Operations
+    constants: Constants
+    reuse: Reuse
+
+    def compute(self) -> float:
+        neurons = self.layer.positions * self.layer.channels_out if self.layer.spiking else 0
+        added = 2 * neurons + self._residual()
+        return self.done.macs * self.constants.multiply_accumulate + added * self.constants.accumulate
+
+    def weights(self) -> float:
+        width = self.constants.word_bits or self.layer.weight_bits
+        return self._weight_reads() * width * self.constants.sram_bit
+
+    def activations(self) -> float:
+        made = 0 if self.layer.kind == "readout" else self.shape.output.values
+        read = self._attention_bits() if self.layer.kind == "attention" else self._input_bits()
+        return (read + (made + self._residual()) * self._width()) * self.constants.sram_bit
+
+    def _width(self) -> int:
+        """Bits of an activation."""
+        return self.constants.word_bits or _INTEGER_ACTIVATION
+
+    def _residual(self) -> int:
+        """Numbers that are read and added."""
+        return self.shape.output.values if self.layer.residual is not None else 0
+
+    def _weight_reads(self) -> float:
+        """Words of weights read on the chip."""
+        if self.layer.weight is None:
+            return 0.0
+        return self.done.macs if self.reuse == "none" else self.done.weights
+
+    def _input_bits(self) -> int:
+        """Bits read of the input: those of pixels have their own width."""
+        layer, source = self.layer, self.shape.inputs[0]
+        taps = layer.weight is not None and self.reuse == "none"
+        numbers = self.shape.taps * layer.channels_in if taps else source.values
+        return numbers * (source.planes if layer.direct else self._width())
+
+    def _attention_bits(self) -> int:
+        """Bits of Q, of the scores, written and read, and of K and V: a row for each score, or each number once."""
+        layer, tokens = self.layer, self.layer.positions
+        scores = 2 * tokens * tokens * layer.heads
+        both = tokens * (layer.channels_in + layer.channels_out)
+        rows = tokens * both if self.reuse == "none" else both
+        return self._width() * (scores + tokens * layer.channels_in + rows)
+
+
+def _outside(layer: Layer, done: Operations, constants: Constants, external: bool) -> float:
+    """Energy of all weights read once outside the chip."""
+    return done.weights * (constants.word_bits or layer.weight_bits) * constants.dram_bit if external else 0.0
+
+
 def _check(reuse: str) -> None:
     if reuse not in ("none", "full"):
         raise ValueError(f"reuse must be none or full, not {reuse!r}")
-
-
-def _input_bits(shape: LayerShape) -> int:
-    """Bits of the input tensors at the steps that the layer reads, without the residual."""
-    return shape.computed_steps * sum(x.values * x.planes for x in shape.inputs if not x.membrane)
-
-
-def _attention_bits(
-    layer: Layer,
-    shape: LayerShape,
-    done: Operations,
-    events: float,
-    products: float,
-    width: int,
-    reuse: Reuse,
-) -> float:
-    """Bits that an attention layer reads, and those of its sums ``K^T V``, ``width`` wide, that it reads and writes."""
-    if reuse == "full":
-        sums = shape.computed_steps * layer.channels_in * (layer.channels_out // layer.heads)
-        return done.activation_reads + 2 * sums * width
-    return done.checks + products * shape.inputs[2].planes + (2 * products + events) * width
 
 
 def _with_total(found: dict[str, Energy]) -> dict[str, Energy]:
     names = ("compute", "weights", "membrane", "activations")
     sums = {name: float(np.sum([getattr(x, name) for x in found.values()])) for name in names}
     return {**found, TOTAL: Energy(**sums)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One network of the table: what it did, and its energies.
-
-    kind: "non-spiking", "plain" (all ``T_l`` are ``T_max``) or "dynamic". accuracy: on the images, 0..1; None where it
-    is not known. t_avg: None without time steps. operations: by layer and `TOTAL`, of
-    a spiking network. energies: by constants' name, layer
-    and `TOTAL`.
-    """
-
-    name: str
-    kind: Literal["non-spiking", "plain", "dynamic"]
-    accuracy: float | None
-    t_avg: float | None
-    t_max: int
-    operations: dict[str, Operations]
-    energies: dict[str, dict[str, Energy]]
-
-    def relative(self, other: Row, constants: str) -> tuple[float, float, float]:
-        """Compute, memory and total as multiples of the other row's."""
-        own, reference = self.energies[constants][TOTAL], other.energies[constants][TOTAL]
-        return tuple(  # type: ignore[return-value]
-            getattr(own, key) / getattr(reference, key) if getattr(reference, key) else float("nan")
-            for key in ("compute", "memory", "total")
-        )
-
-
-def is_dynamic(network: Network) -> bool:
-    """Whether any layer fires at fewer than all time steps."""
-    return any(layer.steps < network.steps for layer in network.spiking)
-
-
-def full_steps(network: Network) -> Network:
-    """The same network with ``T_l = T_max`` everywhere: a plain Spikformer, though one trained with masks."""
-    plain = network.with_steps({layer.name: network.steps for layer in network.spiking})
-    return replace(plain, name=f"{network.name}, all T_l = {network.steps}")
-
-
-def measure(
-    network: Network,
-    images: np.ndarray,
-    labels: np.ndarray | None = None,
-    *,
-    reuse: Reuse = "none",
-    external: bool = False,
-    batch: int | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> Row:
-    """A spiking network's row, from its operations on the images; arguments as of `operations` and `spiking`."""
-    counted = operations(network, images, batch=batch, progress=progress)
-    return Row(
-        name=network.name,
-        kind="dynamic" if is_dynamic(network) else "plain",
-        accuracy=None if labels is None else execute(network, images).accuracy(labels),
-        t_avg=network.t_avg,
-        t_max=network.steps,
-        operations=counted,
-        energies={
-            name: spiking(network, counted, constants, reuse=reuse, external=external)
-            for name, constants in CONSTANTS.items()
-        },
-    )
-
-
-def without_spikes(network: Network, row: Row, *, reuse: Reuse = "none", external: bool = False) -> Row:
-    """The row of a vision transformer of the network's shape, which nobody has trained here: no accuracy."""
-    return Row(
-        name="non-spiking ViT",
-        kind="non-spiking",
-        accuracy=None,
-        t_avg=None,
-        t_max=1,
-        operations={},
-        energies={
-            name: not_spiking(network, row.operations, constants, reuse=reuse, external=external)
-            for name, constants in CONSTANTS.items()
-        },
-    )

@@ -27,52 +27,56 @@ class Operations:
     A synaptic operation is one addition to the accumulator of one output channel, for an input that is not zero. A
     value n is n of them where it is done as n spikes ("unary"), and one for each set bit where it is done as
     bit-planes ("planes"); the two are equal for spikes.
-
-    steps: ``T_l``; of all layers their mean over those that fire.
-    dense: synaptic operations of one time step if every input were 1; taps in the padding are none. Attention: of
-    both products, ``K^T V`` first.
-    macs: multiplications of a network of the same shape that does not spike, once an image; its attention is
-    softmax's, ``(Q K^T) V``.
-    image_macs: of them those of a layer that reads the image, which is no spikes.
-    unary, planes: synaptic operations done. Attention: those of ``Q (K^T V)``, by the rows of ``K^T V`` that any
-    token has added to.
-    product_unary, product_planes: those of ``K^T V``: each spike of K adds its token's row of V, whatever it holds.
-    checks: bits of the input looked at for the set ones: each bit of a receptive field, once for all output channels.
-    Attention: of Q and K.
-    neurons, neuron_updates, spikes: neurons, their updates (``T_l`` each), and what they fire, before it is pooled; an
-    integer spike n counts n.
-    activity: spikes a neuron and time step of all ``T_max``, an integer spike as its share of the largest.
-    additions: of residuals and of membrane streams to what they are added to; and the comparisons of currents that are
-    pooled before the neurons, each a subtraction, once an image where its layer reads the image.
-    membrane_reads, membrane_writes: words of potentials kept in memory between steps: none are read at the first
-    step, none written after the last. The readout's potentials are those of its classes, from position to position.
-    stream_reads, stream_writes: words of membrane streams (membrane shortcuts).
-    weights: words of weights.
-    activation_reads, activation_writes: bits of tensors, each read once at each step for all that the layer does
-    with it, and written once, after pooling and with the residual added.
     """
 
     steps: float
+    """``T_l``; of all layers their mean over those that fire."""
     dense: float
+    """Synaptic operations of one time step if every input were 1; taps in the padding are none. Attention: of both
+    products, ``K^T V`` first."""
     macs: float
+    """Multiplications of a network of the same shape that does not spike, once per image; its attention is softmax's,
+    ``(Q K^T) V``."""
     image_macs: float
+    """Of them those of a layer that reads the image, which is no spikes."""
     unary: float
+    """Synaptic operations done, of values as spikes. Attention: those of ``Q (K^T V)``, by the rows of ``K^T V`` that
+    any token has added to."""
     planes: float
+    """The same of values as bit-planes."""
     product_unary: float
+    """Those of ``K^T V``: each spike of K adds its token's row of V, whatever it holds."""
     product_planes: float
+    """The same of values as bit-planes."""
     checks: float
+    """Bits of the input looked at for the set ones: each bit of a receptive field, once for all output channels.
+    Attention: of Q and K."""
     neurons: float
+    """Neurons."""
     neuron_updates: float
+    """``T_l`` for each neuron."""
     spikes: float
+    """What the neurons fire, before it is pooled; an integer spike n counts n."""
     activity: float
+    """Spikes per neuron and time step of all ``T_max``, an integer spike as its share of the largest."""
     additions: float
+    """Of residuals and of membrane streams to what they are added to; and the comparisons of currents that are pooled
+    before the neurons, each a subtraction, once per image where its layer reads the image."""
     membrane_reads: float
+    """Words of potentials read from memory between steps: none at the first step. The readout's potentials are those
+    of its classes, from position to position."""
     membrane_writes: float
+    """The same written: none after the last step."""
     stream_reads: float
+    """Words of membrane streams (membrane shortcuts)."""
     stream_writes: float
+    """Words of membrane streams."""
     weights: float
+    """Words of weights."""
     activation_reads: float
+    """Bits of tensors, each read once at each step for all that the layer does with it."""
     activation_writes: float
+    """Bits of tensors, each written once, after pooling and with the residual added."""
 
 
 def operations(

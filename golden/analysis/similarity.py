@@ -31,17 +31,19 @@ LIGHT = 0.6  # from which colour on the number is black
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Similarity:
-    """Of one layer. inputs: names of the tensors that it reads. steps: at which they are there.
-
-    matrix: float64 (T, T) of all ``T_max`` steps, 1 on the diagonal; NaN where a step's input was zero in every
-    image, as it is behind the steps of the producer. images: int64 (T, T), images that have a value there.
-    """
+    """How alike one layer's inputs are at any two of its network's ``T_max`` time steps."""
 
     layer: str
+    """Its name."""
     inputs: tuple[str, ...]
+    """Names of the tensors that it reads."""
     steps: int
+    """At which they are there."""
     matrix: np.ndarray
+    """Cosines, float64 (T, T), 1 on the diagonal; NaN where a step's input was zero in every image, as it is behind the
+    steps of the producer."""
     images: np.ndarray
+    """int64 (T, T): images that have a value there."""
 
     @property
     def adjacent(self) -> np.ndarray:

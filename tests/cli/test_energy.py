@@ -10,7 +10,7 @@ import pytest
 
 from spikeloom.cli.main import run
 from spikeloom.gen.sizing import plan_smallest
-from spikeloom.golden.analysis.energy import CONSTANTS
+from spikeloom.golden.analysis.energy_constants import CONSTANTS
 from spikeloom.golden.analysis.operations import TOTAL, operations
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network

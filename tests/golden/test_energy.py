@@ -4,16 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from spikeloom.golden.analysis.energy import (
-    CONSTANTS,
-    Constants,
-    full_steps,
-    measure,
-    not_spiking,
-    spiking,
-    warnings,
-    without_spikes,
-)
+from spikeloom.golden.analysis.energy import not_spiking, spiking
+from spikeloom.golden.analysis.energy_constants import CONSTANTS, Constants
+from spikeloom.golden.analysis.energy_table import full_steps, measure, warnings, without_spikes
 from spikeloom.golden.analysis.operations import TOTAL, operations
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from spikeloom.gen.sizing import plan_smallest
-from spikeloom.golden.analysis.energy import CONSTANTS, not_spiking, spiking
+from spikeloom.golden.analysis.energy import not_spiking, spiking
+from spikeloom.golden.analysis.energy_constants import CONSTANTS
 from spikeloom.golden.analysis.operations import TOTAL, dense_sops, operations
 from spikeloom.golden.models.e_spikeformer import ESpikeformer, ESpikeformerConfig
 from spikeloom.golden.network import IMAGE
