@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spikeloom.golden.models.architectures import Model
     from spikeloom.golden.network import Network
     from spikeloom.golden.quantization.precision import Sensitivity
-    from spikeloom.golden.quantization.quantize import LayerReport
+    from spikeloom.golden.quantization.report import LayerReport
     from spikeloom.golden.training.train import EpochReport
 
 EXAMPLE = "Example: spikeloom quantize build/mine/checkpoint.safetensors --budget 80kB --finetune 2 --scales free"
@@ -75,7 +75,8 @@ def quantize(
     from spikeloom.common.files import file_hash, writable_file
     from spikeloom.golden.network.execute import execute
     from spikeloom.golden.quantization import precision
-    from spikeloom.golden.quantization import quantize as golden
+    from spikeloom.golden.quantization.quantize import quantize
+    from spikeloom.golden.quantization.report import report
     from spikeloom.golden.training.train import accuracy
 
     if budget is not None and (bits is not None or layer_bits):
@@ -89,7 +90,7 @@ def quantize(
     chosen = name or trained_model.name
 
     def integers(trained: Any, weight_bits: int | Mapping[str, int], **about: Any) -> Network:
-        made = golden.quantize(
+        made = quantize(
             trained,
             weight_bits=weight_bits,
             scales=scales,
@@ -144,9 +145,9 @@ def quantize(
             network = replace(network, provenance={**network.provenance, **measured})
         if layer_losses:
             advance_layers = shown.bar("layer by layer", len(network.layers))
-            rows = golden.report(model, network, images=samples.images, labels=samples.labels, progress=advance_layers)
+            rows = report(model, network, images=samples.images, labels=samples.labels, progress=advance_layers)
         else:
-            rows = golden.report(model, network)
+            rows = report(model, network)
     network.save(target)
     record = {
         "network": target,

@@ -24,11 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spikeloom.golden.models.pixels import Pixels
 from spikeloom.golden.models.sfa import sfa, sfa_spikes
 from spikeloom.golden.models.spikformer import (
     IMAGENET,
-    PIXEL_SCALE,
-    PIXEL_TOP,
     Branch,
     Reals,
     checked_normalisation,
@@ -169,17 +168,18 @@ def _without_bias(projection: Projection, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Part(Branch):
-    """A layer of the `Network` to be, with the modules that make it; called by their names.
-
-    kind, inputs, residual: as in `Network`. neurons: that its currents go to, None where they go to a stream.
-    whole_map: it reads the mean over all positions.
-    """
+    """A layer of the `Network` to be, with the modules that make it; called by their names."""
 
     kind: Literal["accumulate", "attention", "neurons"] = "accumulate"
+    """As in `Layer`."""
     inputs: tuple[str, ...]
+    """As in `Layer`."""
     residual: str | None = None
+    """As in `Layer`."""
     neurons: MultiSpike | None = None
+    """That its currents go to; None where they go to a stream."""
     whole_map: bool = False
+    """It reads the mean over all positions."""
 
 
 def _conv_bn(before: int, after: int, kernel: int = 1, *, groups: int = 1) -> nn.Sequential:
@@ -404,6 +404,7 @@ class ESpikeformer(nn.Module):
     def __init__(self, config: ESpikeformerConfig) -> None:
         super().__init__()
         self.config = config
+        self.pixels: nn.Module = Pixels(config.mean, config.std)
         normalisation = None if config.mean is None or config.std is None else (config.mean, config.std)
         depths = iter(config.depths)
         before = config.channels
@@ -433,11 +434,7 @@ class ESpikeformer(nn.Module):
 
     def scaled(self, images: Tensor) -> Tensor:
         """What the first convolution sees of uint8 images (B, C, H, W)."""
-        x = images.to(self.head.weight.dtype)
-        if self.config.mean is None or self.config.std is None:
-            return x * PIXEL_SCALE
-        mean, std = (x.new_tensor(value).view(-1, 1, 1) for value in (self.config.mean, self.config.std))
-        return (x / PIXEL_TOP - mean) / std
+        return self.pixels(images.to(self.head.weight.dtype))  # type: ignore[no-any-return]
 
     @contextmanager
     def spike_driven(self) -> Iterator[None]:

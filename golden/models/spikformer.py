@@ -23,10 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikeloom.golden.models.neurons import dts_lif, spikingjelly_lif
+from spikeloom.golden.models.pixels import Pixels
 from spikeloom.golden.models.time_mask import TimeMask
 
-PIXEL_SCALE = 1 / 256
-PIXEL_TOP = 255  # the pixel that is 1.0 before normalisation
 ATTENTION_SCALE = 0.125
 STAGES = 4  # convolutions of the embedding, before the position embedding
 
@@ -189,6 +188,10 @@ class SpikingLayer(nn.Module):
         """``T_l``. ValueError where the mask is no prefix."""
         return self.time_steps if self.time_mask is None else self.time_mask.steps
 
+    def hold(self, *, threshold: float, steps: int) -> None:
+        """From now on fire at that threshold, in so many steps, without a mask."""
+        self.threshold, self.time_steps, self.time_mask = threshold, steps, None
+
     def forward(self, currents: Tensor) -> Tensor:
         fire = spikingjelly_lif if self.neuron == "spikingjelly" else dts_lif
         spikes = fire(currents, threshold=self.threshold)
@@ -201,18 +204,22 @@ class SpikingLayer(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Branch:
-    """A layer that adds to a membrane stream, by its name in the `Network`, with the modules that make it.
-
-    projection, norm: None for attention and for neurons of a stream. normalisation: mean and std of the pixels
-    that it reads, if any.
-    """
+    """A layer of a model that adds to a membrane stream, with the modules that make it."""
 
     name: str
+    """In the `Network`."""
     group: str
+    """Of the mask loss, as `Layer.group`."""
     owner: nn.Module
+    """That has the modules below for attributes."""
     projection_name: str | None = None
+    """Of the convolution or linear layer; None for attention and for neurons of a stream."""
     norm_name: str | None = None
+    """Of the batch norm behind the projection."""
     normalisation: tuple[Reals, Reals] | None = None
+    """Mean and standard deviation of the pixels that it reads, if any."""
+    neurons: nn.Module | None = None
+    """That its currents go to; None where they go to a stream."""
 
     @property
     def projection(self) -> Projection | None:
@@ -225,9 +232,10 @@ class Branch:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Branch):
-    """A spiking layer: its currents go to neurons."""
+    """A spiking layer."""
 
     neurons: SpikingLayer
+    """That its currents go to."""
 
 
 def _convolved(owner: nn.Module, part: str, suffix: str, x: Tensor) -> Tensor:
@@ -397,6 +405,7 @@ class Spikformer(nn.Module):
     def __init__(self, config: SpikformerConfig) -> None:
         super().__init__()
         self.config = config
+        self.pixels: nn.Module = Pixels(config.mean, config.std)
         self.patch_embed = PatchEmbed(config)
         self.block = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.head_lif = None if config.residual == "sew" else SpikingLayer(config)
@@ -413,11 +422,7 @@ class Spikformer(nn.Module):
 
     def scaled(self, images: Tensor) -> Tensor:
         """What the first convolution sees of uint8 images (B, C, H, W)."""
-        x = images.to(self.head.weight.dtype)
-        if self.config.mean is None or self.config.std is None:
-            return x * PIXEL_SCALE
-        mean, std = (x.new_tensor(value).view(-1, 1, 1) for value in (self.config.mean, self.config.std))
-        return (x / PIXEL_TOP - mean) / std
+        return self.pixels(images.to(self.head.weight.dtype))  # type: ignore[no-any-return]
 
     def layers(self) -> list[Branch]:
         """All layers but the head in execution order, by their names in the integer network."""

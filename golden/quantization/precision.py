@@ -17,7 +17,8 @@ import numpy as np
 from spikeloom.golden.models.architectures import Model
 from spikeloom.golden.network import Layer, Network
 from spikeloom.golden.network.execute import Execution, execute
-from spikeloom.golden.quantization.quantize import Scales, quantize
+from spikeloom.golden.quantization.quantize import quantize
+from spikeloom.golden.quantization.scales import Scales
 
 WIDE, NARROW = 8, 4
 UNITS = {"": 1, "B": 1, "kB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2}
@@ -25,14 +26,16 @@ UNITS = {"": 1, "B": 1, "kB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2}
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """What 4 bits for one layer alone cost. weights: their number. loss_lost: cross entropy above that of the
-    network at 8 bits, in nats an image; accuracy_lost: below it, 0..1; either may be negative.
-    """
+    """What 4 bits for one layer alone cost, beside the network at 8 bits; either loss may be negative."""
 
     name: str
+    """Of the layer."""
     weights: int
+    """Their number."""
     loss_lost: float
+    """Cross entropy above that of the network at 8 bits, in nats per image."""
     accuracy_lost: float
+    """Accuracy below that of the network at 8 bits, 0..1."""
 
     def bytes(self, bits: int) -> int:
         """Of the weights at that many bits."""

@@ -1,16 +1,20 @@
-"""From a trained model to the integer `Network`; what follows is of Spikformers (else `quantize_e_spikeformer`).
+"""From a trained model to the integer `Network`.
 
 Batch norm folds into weights and bias. The scale of a channel, the real value of one integer unit of its
 accumulator, folds into its threshold, so nothing is ever rescaled:
 
-    threshold = gain * V_th / scale        gain 2 for SpikingJelly's LIF, whose input decays: 2 H = V + X
-    bias      = round(folded bias / scale)
-    attention: scale 0.125, hence 8 = 2 * 0.5 / 0.125 for SpikingJelly's LIF
+    bias        round(folded bias / scale)
+    threshold   of neurons with one real threshold: that / scale, an integer by the choice of the scale
+                of integer spikes: threshold[j] = least integer H with round(H * scale) >= j, half to even
+    attention   scale 0.125 of a Spikformer, hence 8 = 2 * 0.5 / 0.125 for SpikingJelly's LIF (gain 2, V_th 0.5);
+                2 / sqrt(d) / D^3 of an E-SpikeFormer
+    a mean of N the stream's scale / N
 
 "power-of-two" scales are 2^-k: all numbers of the network are dyadic, and the integer network equals the
-floating-point model with the quantised weights spike by spike. "free" scales are ``gain * V_th / n`` with
-an integer threshold n: closer to the trained weights at 4 bits, and still without a rounded threshold, but
-floating point cannot hold them exactly, so the integer network is the reference.
+floating-point model with the quantised weights spike by spike (of an E-SpikeFormer where its D is a power of two as
+well). "free" scales are parts of the threshold, ``threshold / n`` for an integer n: closer to the trained weights at
+4 bits, and still without a rounded threshold, but floating point cannot hold them exactly, so the integer network is
+the reference.
 
 Membrane shortcuts: a branch's weights have power-of-two scales, the stream the finest of each channel's
 branches. A branch whose scale would need a larger shift than the network has takes a coarser one.
@@ -23,68 +27,20 @@ the rounded one (`Network.padding_pixel`; docs/decisions.md has what the roundin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from spikeloom.golden.models.architectures import Model
-from spikeloom.golden.models.e_spikeformer import ESpikeformer
-from spikeloom.golden.models.spikformer import (
-    ATTENTION_SCALE,
-    PIXEL_SCALE,
-    PIXEL_TOP,
-    Branch,
-    Spikformer,
-    SpikformerConfig,
-    Stage,
-)
-from spikeloom.golden.models.spikformer_layers import NEURONS, Site, sites
-from spikeloom.golden.network import IMAGE, MOST_SHIFT, Coding, Layer, Network
+from spikeloom.golden.models.pixels import PIXEL_SCALE
+from spikeloom.golden.network import MOST_SHIFT, Coding, Layer, Network
 from spikeloom.golden.network.execute import execute
-from spikeloom.golden.network.widths import widths
-from spikeloom.golden.quantization.quantize_e_spikeformer import FoldedESpikeformer, norm_of, quantize_e_spikeformer
-from spikeloom.golden.quantization.scales import ChannelBias, bits_of, framed, head_of, readout_tensors
-from spikeloom.golden.quantization.scales import Scales as Scales
-from spikeloom.golden.quantization.scales import best_scale as best_scale
-from spikeloom.golden.quantization.scales import fold as fold
-from spikeloom.golden.quantization.scales import folded_tensors as folded_tensors
-from spikeloom.golden.quantization.scales import round_weights as round_weights
-from spikeloom.golden.quantization.scales import weight_scale as weight_scale
-from spikeloom.golden.threads import torch_threads
-
-GAIN = {"spikingjelly": 2, "dts": 1}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerReport:
-    """What quantisation did to a layer.
-
-    weight_bits, steps: of the layer. weight_low, weight_high: real range of the folded weights. clipped:
-    share of the weights outside the integer range, 0..1. error: root mean square of the rounding relative
-    to that of the weights. accumulator_bits, membrane_bits: proven worst-case widths. accuracy_lost:
-    accuracy of the model in floating point minus the one with this layer alone quantised, None where it was
-    not measured or the layer has no weights.
-    """
-
-    name: str
-    weight_bits: int
-    steps: int
-    weight_low: float | None
-    weight_high: float | None
-    clipped: float
-    error: float
-    accumulator_bits: int
-    membrane_bits: int
-    accuracy_lost: float | None
-
-
-def padding_pixel(config: SpikformerConfig) -> tuple[float, ...]:
-    """The pixel of each channel that the model sees as zero, its padding; empty where that is the pixel 0."""
-    return () if config.mean is None else tuple(PIXEL_TOP * x for x in config.mean)
+from spikeloom.golden.quantization.blueprints import blueprint
+from spikeloom.golden.quantization.parts import Part
+from spikeloom.golden.quantization.scales import Scales, best_scale, bits_of, round_weights, shared_scale
 
 
 def quantize(
@@ -108,302 +64,114 @@ def quantize(
     """
     if scales not in ("power-of-two", "free"):
         raise ValueError(f"scales must be power-of-two or free, not {scales!r}")
-    given: dict[str, Any] = dict(weight_bits=weight_bits, scales=scales, coding=coding, provenance=provenance)
-    if isinstance(model, ESpikeformer):
-        network = quantize_e_spikeformer(model, name=name or "e_spikeformer", **given)
-    else:
-        network = _quantize_spikformer(model, name=name or "spikformer", **given)
+    plan = blueprint(model)
+    bits = bits_of(weight_bits, [part.name for part in plan.parts])
+    streams = _Streams(plan.parts, bits)
+    about = {"architecture": plan.architecture, "config": asdict(plan.config)}
+    height, width = plan.size
+    network = Network(
+        name=name or plan.architecture,
+        steps=plan.steps,
+        channels=plan.config.channels,
+        height=height,
+        width=width,
+        padding_pixel=tuple(round(x) for x in plan.padding),
+        frame=plan.frame,
+        layers=tuple(_layer(part, bits[part.name], scales, streams) for part in plan.parts),
+        pixel_scale=PIXEL_SCALE,
+        coding=coding,
+        provenance={**(provenance or {}), **about, "quantization": {"weight_bits": bits, "scales": scales}},
+    ).with_steps({})
     if images is not None and labels is not None:
         measured = {"accuracy_integer": execute(network, images).accuracy(labels), "images": len(images)}
         network = replace(network, provenance={**network.provenance, **measured})
     return network
 
 
-def _quantize_spikformer(
-    model: Spikformer,
-    *,
-    weight_bits: int | Mapping[str, int],
-    scales: Scales,
-    name: str,
-    coding: Coding,
-    provenance: Mapping[str, Any] | None,
-) -> Network:
-    config = model.config
-    stages = {stage.name: stage for stage in model.layers()}
-    steps = model.time_steps()
-    bits = bits_of(weight_bits, [*stages, "head"])
-    units = _branch_units(model, bits)
-    layers = []
-    for site in _sites(config):
-        stage = stages.get(site.name)
-        if stage is None:
-            layers.append(_readout(model, site, bits["head"]))
-        elif isinstance(stage, Stage):
-            fields = {"steps": steps[site.name], "weight_bits": bits[site.name]}
-            layers.append(_layer(stage, site, config, scales, stream=units.get("stream"), **fields))
-        else:
-            layers.append(_branch(stage, site, config, bits[site.name], units[site.name], units["stream"]))
-    options = {"weight_bits": bits, "scales": scales}
-    frame = 2 if config.mean is not None else 0
-    return Network(
-        name=name,
-        steps=config.steps,
-        channels=config.channels,
-        height=config.height + frame,
-        width=config.width + frame,
-        padding_pixel=tuple(round(x) for x in padding_pixel(config)),
-        layers=tuple(layers),
-        pixel_scale=PIXEL_SCALE,
-        coding=coding,
-        provenance={**(provenance or {}), "config": asdict(config), "quantization": options},
-    ).with_steps({})
+class _Streams:
+    """Scales of the branches' accumulators and of the streams that they add to, by the branches' names."""
+
+    def __init__(self, parts: Sequence[Part], bits: Mapping[str, int]) -> None:
+        self._first: dict[str, str] = {}  # the branch that begins the stream of each branch
+        wanted = {}
+        for part in parts:
+            if not part.fires:
+                residual = part.fields["residual"]
+                self._first[part.name] = part.name if residual is None else self._first[residual]
+                wanted[part.name] = _accumulator_scale(part, bits[part.name], "power-of-two")
+        self._stream: dict[str, np.ndarray] = {}
+        self._branch: dict[str, np.ndarray] = {}
+        for first in dict.fromkeys(self._first.values()):
+            branches = {name: unit for name, unit in wanted.items() if self._first[name] == first}
+            finest, coarsest = (reduce(pick, branches.values()) for pick in (np.minimum, np.maximum))
+            self._stream[first] = np.maximum(finest, coarsest / 2.0**MOST_SHIFT)
+            self._branch |= {name: np.maximum(unit, self._stream[first]) for name, unit in branches.items()}
+
+    def branch(self, name: str) -> np.ndarray:
+        """Scale of the accumulators of a branch."""
+        return self._branch[name]
+
+    def stream(self, name: str) -> np.ndarray:
+        """Scale of the stream that a branch makes."""
+        return self._stream[self._first[name]]
 
 
-def report(
-    model: Model,
-    network: Network,
-    *,
-    images: np.ndarray | None = None,
-    labels: np.ndarray | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[LayerReport]:
-    """What quantisation did, layer by layer.
-
-    images, labels: where given, the accuracy lost when only that layer is quantised is measured on them.
-    progress: called with the layers done and their number.
-    """
-    proven = widths(network)
-    whole = _accuracy(_folded(model), images, labels)
-    stages: dict[str, Branch] = {stage.name: stage for stage in model.layers()}
-    rows = []
-    for layer in network.layers:
-        row = LayerReport(
-            name=layer.name,
-            weight_bits=layer.weight_bits,
-            steps=layer.steps,
-            weight_low=None,
-            weight_high=None,
-            clipped=0.0,
-            error=0.0,
-            accumulator_bits=proven[layer.name].accumulator,
-            membrane_bits=proven[layer.name].membrane,
-            accuracy_lost=None,
-        )
-        if layer.weight is not None:
-            real = head_of(model.head)[0] if layer.kind == "readout" else fold(stages[layer.name])[0]
-            norm = norm_of(layer, model.config) if isinstance(model, ESpikeformer) else 1
-            unit = weight_scale(layer, norm)[:, None, None, None]
-            top = (1 << layer.weight_bits - 1) - 1
-            wanted = np.rint(real / unit)
-            lost = None
-            if whole is not None:
-                alone = _folded(model, network, only=layer.name)
-                part = _accuracy(alone, images, labels)
-                lost = None if part is None else whole - part
-            row = replace(
-                row,
-                weight_low=float(real.min()),
-                weight_high=float(real.max()),
-                clipped=float(((wanted > top) | (wanted < -top - 1)).mean()),
-                error=float(np.sqrt(((layer.weight * unit - real) ** 2).sum() / (real**2).sum())),
-                accuracy_lost=lost,
-            )
-        rows.append(row)
-        if progress is not None:
-            progress(len(rows), len(network.layers))
-    return rows
+def _accumulator_scale(part: Part, bits: int, scales: Scales) -> np.ndarray:
+    """Real value of one integer of the accumulators of a part with weights, (O,)."""
+    assert part.weight is not None and part.firing is not None
+    limit = part.firing.limit(part.input_one, scales)
+    return best_scale(part.name, part.weight, bits, limit, part.firing.resolution, scales) * (1 / part.input_one)
 
 
-class FoldedSpikformer(Spikformer):
-    """A Spikformer in evaluation whose batch norms are folded, in floating point.
-
-    network: where given, its quantised weights, biases and thresholds take the place of the model's, in the
-    layer called ``only`` or in all.
-    """
-
-    def __init__(
-        self,
-        model: Spikformer,
-        network: Network | None = None,
-        *,
-        only: str | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__(replace(model.config, bias=False))
-        self.load_state_dict(model.state_dict(), strict=False)
-        self.to(torch.float64)
-        self.padding_pixel = padding_pixel(model.config)
-        if self.padding_pixel:
-            first = self.patch_embed.proj_conv
-            assert isinstance(first, nn.Conv2d)
-            first.padding = (0, 0)
-            if network is not None and only in (None, "sps.0"):
-                self.padding_pixel = network.padding_pixel
-        gain = GAIN[model.config.neuron]
-        originals = {stage.name: stage for stage in model.layers()}
-        for stage in self.layers():
-            layer = None if network is None or only not in (None, stage.name) else network.layer(stage.name)
-            if layer is not None and isinstance(stage, Stage):
-                self._set_threshold(stage, layer, gain)
-            if stage.projection is None:
-                continue
-            weight, bias = fold(originals[stage.name])
-            if layer is not None and layer.weight is not None:
-                weight = layer.weight * weight_scale(layer)[:, None, None, None]
-                bias = layer.bias * layer.scale / (1 if layer.shift is None else 2.0**layer.shift)
-            stage.projection.weight.data = torch.from_numpy(weight).reshape(stage.projection.weight.shape)
-            assert stage.norm_name is not None
-            setattr(stage.owner, stage.norm_name, ChannelBias(torch.from_numpy(bias)))
-        if network is not None and only in (None, "head"):
-            layer = network.layers[-1]
-            assert layer.weight is not None
-            self.head.weight.data = torch.from_numpy(layer.weight[:, :, 0, 0] * layer.scale[:, None])
-            count = layer.positions * network.steps
-            self.head.bias.data = torch.from_numpy(layer.bias * layer.scale / count)
-        self.to(dtype).eval()
-
-    def scaled(self, images: Tensor) -> Tensor:
-        """The images on the pixels' scale, with a frame of the padding pixel where the model normalises."""
-        x = images.to(self.head.weight.dtype)
-        if self.padding_pixel:
-            x = framed(x, self.padding_pixel, 1)
-        return x * PIXEL_SCALE
-
-    @staticmethod
-    def _set_threshold(stage: Stage, layer: Layer, gain: int) -> None:
-        """All channels have one real threshold; the integer ones differ by the scale alone."""
-        real = layer.threshold * layer.scale / gain
-        if not np.allclose(real, real[0], rtol=1e-12):
-            raise ValueError(f"layer {layer.name!r}: its channels have different real thresholds")
-        stage.neurons.threshold = float(real[0])
+def _layer(part: Part, bits: int, scales: Scales, streams: _Streams) -> Layer:
+    if part.weight is None:
+        return _without_weights(part, bits, streams)
+    if part.kind == "readout":
+        return _weighted(part, bits, shared_scale(part.weight, bits))
+    if part.fires:
+        return _weighted(part, bits, _accumulator_scale(part, bits, scales))
+    return _branch(part, bits, streams)
 
 
-class QuantizedSpikformer(FoldedSpikformer):
-    """The floating-point model that holds a network's quantised weights, biases, thresholds and time steps.
-
-    With power-of-two scales the integer executor equals it spike by spike. In float64 always; in float32 (the
-    default) while the potentials and the fraction bits of their halvings fit its 24 bits.
-    """
-
-    def __init__(self, network: Network, *, dtype: torch.dtype = torch.float32) -> None:
-        if "config" not in network.provenance:
-            raise ValueError(f"network {network.name!r} was not made from a Spikformer")
-        config = replace(SpikformerConfig(**network.provenance["config"]), dynamic=False, bias=False)
-        super().__init__(Spikformer(config), network, dtype=dtype)
-        for stage in self.stages():
-            stage.neurons.time_steps = network.layer(stage.name).steps
-
-
-def _sites(config: SpikformerConfig) -> list[Site]:
-    return sites(
-        channels=config.channels,
-        height=config.height,
-        width=config.width,
-        framed=config.mean is not None,
-        residual=config.residual,
-        pool_first=config.pool_first,
-        stem=config.stem,
-        pools=config.pools,
-        depth=config.depth,
-        heads=config.heads,
-        hidden=config.hidden,
-        classes=config.classes,
-    )
-
-
-def _branch_units(model: Spikformer, bits: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """The scale of each branch's channels by its name, and under "stream" theirs; empty without branches."""
-    found = {}
-    for branch in model.layers():
-        if not isinstance(branch, Stage):
-            weight, _ = fold(branch)
-            limit = GAIN[model.config.neuron] * model.config.threshold
-            found[branch.name] = best_scale(
-                branch.name, weight, bits[branch.name], limit, limit * 2.0**-16, "power-of-two"
-            )
-    if not found:
-        return {}
-    finest, coarsest = (pick(list(found.values())) for pick in (np.minimum.reduce, np.maximum.reduce))
-    stream = np.maximum(finest, coarsest / 2.0**MOST_SHIFT)
-    return {name: np.maximum(unit, stream) for name, unit in found.items()} | {"stream": stream}
-
-
-def _branch(
-    branch: Branch, site: Site, config: SpikformerConfig, bits: int, unit: np.ndarray, stream: np.ndarray
-) -> Layer:
-    weight, bias = fold(branch)
+def _weighted(part: Part, bits: int, scale: np.ndarray) -> Layer:
+    """A layer with neurons, or the readout, with that scale of its accumulators."""
+    assert part.weight is not None and part.bias is not None
+    threshold = np.zeros(part.channels, np.int64)
+    if part.firing is not None:
+        threshold = part.firing.thresholds(part.name, scale, lambda h: h * scale)
     return Layer(
-        **site.fields,
-        steps=config.steps,
-        neuron=NEURONS[config.neuron],
+        **part.fields,
         weight_bits=bits,
-        weight=round_weights(weight, unit, bits),
-        bias=np.rint(bias / stream).astype(np.int64),
-        threshold=np.zeros(len(bias), np.int64),
-        scale=unit,
-        shift=np.rint(np.log2(unit / stream)).astype(np.int64),
-    )
-
-
-def _layer(
-    stage: Stage,
-    site: Site,
-    config: SpikformerConfig,
-    scales: Scales,
-    *,
-    steps: int,
-    weight_bits: int,
-    stream: np.ndarray | None,
-) -> Layer:
-    """A layer that fires. stream: scale of the membrane stream, which layers of kind "neurons" read."""
-    bits, gain, v_th = weight_bits, GAIN[config.neuron], stage.neurons.threshold
-    fields = dict(site.fields, steps=steps, neuron=NEURONS[config.neuron], weight_bits=bits)
-    channels = site.fields["channels_out"]
-    if stage.projection is None:
-        scale = np.full(channels, ATTENTION_SCALE)
-        if stream is not None and site.fields["kind"] == "neurons":
-            scale = stream
-        return Layer(
-            **fields,
-            bias=np.zeros(channels, np.int64),
-            threshold=_integer_threshold(site.name, gain * v_th / scale),
-            scale=scale,
-        )
-    weight, bias = fold(stage)
-    pixel = PIXEL_SCALE if site.fields["inputs"][0] == IMAGE else 1.0
-    unit = best_scale(site.name, weight, bits, gain * v_th / pixel, gain * v_th * 2.0**-16, scales)
-    scale = unit * pixel
-    return Layer(
-        **fields,
-        weight=round_weights(weight, unit, bits),
-        bias=np.rint(bias / scale).astype(np.int64),
-        threshold=_integer_threshold(site.name, gain * v_th / scale),
+        weight=round_weights(part.weight, part.unit(scale), bits),
+        bias=np.rint(part.bias * part.divisor / scale).astype(np.int64),
+        threshold=threshold,
         scale=scale,
     )
 
 
-def _readout(model: Spikformer, site: Site, bits: int) -> Layer:
-    count = site.fields["height_in"] * site.fields["width_in"] * model.config.steps
-    fields = dict(site.fields, steps=model.config.steps, weight_bits=bits)
-    return Layer(**fields, **readout_tensors(model.head, bits, count))
+def _branch(part: Part, bits: int, streams: _Streams) -> Layer:
+    assert part.weight is not None and part.bias is not None
+    scale, stream = streams.branch(part.name), streams.stream(part.name)
+    return Layer(
+        **part.fields,
+        weight_bits=bits,
+        weight=round_weights(part.weight, part.unit(scale), bits),
+        bias=np.rint(part.bias / stream).astype(np.int64),
+        threshold=np.zeros(part.channels, np.int64),
+        scale=scale,
+        shift=np.rint(np.log2(scale / stream)).astype(np.int64),
+    )
 
 
-def _integer_threshold(name: str, real: np.ndarray) -> np.ndarray:
-    threshold = np.rint(real)
-    if not np.allclose(threshold, real, rtol=1e-9):
-        raise ValueError(f"layer {name!r}: threshold {real.ravel()[0]} is no multiple of its scale")
-    return threshold.astype(np.int64)
-
-
-def _folded(model: Model, network: Network | None = None, *, only: str | None = None) -> Model:
-    if isinstance(model, ESpikeformer):
-        return FoldedESpikeformer(model, network, only=only)
-    return FoldedSpikformer(model, network, only=only)
-
-
-def _accuracy(model: Model, images: np.ndarray | None, labels: np.ndarray | None) -> float | None:
-    if images is None or labels is None:
-        return None
-    with torch.no_grad(), torch_threads(1):
-        parts = [model(part).argmax(1) for part in torch.from_numpy(images).split(180)]
-    return float((torch.cat(parts).numpy() == labels).mean())
+def _without_weights(part: Part, bits: int, streams: _Streams) -> Layer:
+    """Attention, and neurons of a stream."""
+    assert part.firing is not None
+    unit = streams.stream(part.fields["inputs"][0]) if part.kind == "neurons" else np.ones(part.channels)
+    scale = part.factor * unit / part.divisor
+    return Layer(
+        **part.fields,
+        weight_bits=bits,
+        bias=np.zeros(part.channels, np.int64),
+        threshold=part.firing.thresholds(part.name, scale, lambda h: h * unit / part.divisor * part.factor),
+        scale=scale,
+    )

@@ -1,75 +1,14 @@
-"""What the quantisation of all architectures shares: folded batch norms, scales of channels, rounding."""
+"""Scales of channels, and the rounding to them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-
-from spikeloom.golden.models.spikformer import PIXEL_SCALE, PIXEL_TOP, Branch
-from spikeloom.golden.network import Layer
 
 Scales = Literal["power-of-two", "free"]
-
-
-def fold(stage: Branch) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (O, I, k, k) and bias (O,) of a layer with its batch norm, float64.
-
-    Those of the first layer apply to ``pixel * PIXEL_SCALE``, whatever the normalisation of the pixels.
-    """
-    with torch.no_grad():
-        weight, bias = folded_tensors(stage)
-    return weight.cpu().numpy(), bias.cpu().numpy()
-
-
-def folded_tensors(stage: Branch) -> tuple[Tensor, Tensor]:
-    """What `fold` returns, as functions of the layer's parameters that gradients pass through."""
-    projection, norm = stage.projection, stage.norm
-    assert projection is not None and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
-    assert norm.running_mean is not None and norm.running_var is not None
-    mean, variance = norm.running_mean.double(), norm.running_var.double()
-    slope = norm.weight.double() / torch.sqrt(variance + norm.eps)
-    weight = projection.weight.double()
-    weight = weight.reshape(*weight.shape[:2], *(weight.shape[2:] if weight.dim() == 4 else (1, 1)))
-    before = 0 if projection.bias is None else projection.bias.double()
-    bias = (before - mean) * slope + norm.bias.double()
-    weight = weight * slope[:, None, None, None]
-    if stage.normalisation is not None:
-        center, spread = (weight.new_tensor(x) for x in stage.normalisation)
-        bias = bias - weight.sum((2, 3)) @ (center / spread)
-        weight = weight / (PIXEL_TOP * PIXEL_SCALE * spread)[:, None, None]
-    return weight, bias
-
-
-def head_of(head: nn.Linear) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (classes, C, 1, 1) and bias of a readout, float64."""
-    weight = head.weight.detach().double().cpu().numpy()[:, :, None, None]
-    return weight, head.bias.detach().double().cpu().numpy()
-
-
-def readout_tensors(head: nn.Linear, bits: int, count: int) -> dict[str, Any]:
-    """Integer tensors of a readout whose classes share one scale. count: sums that its mean is taken over."""
-    weight, bias = head_of(head)
-    top = (1 << bits - 1) - 1
-    largest = max(float(abs(weight).max()), 2.0**-100)
-    scale = np.full(len(weight), 2.0 ** np.ceil(np.log2(largest / top)))
-    return {
-        "weight": round_weights(weight, scale, bits),
-        "bias": np.rint(bias * count / scale).astype(np.int64),
-        "threshold": np.zeros(len(weight), np.int64),
-        "scale": scale,
-    }
-
-
-def weight_scale(layer: Layer, norm: int = 1) -> np.ndarray:
-    """Real value of one integer unit of each channel's weights, float64 (O,).
-
-    Pixels have their own scale. norm: what the floating-point model divides the layer's spikes by.
-    """
-    return layer.scale / PIXEL_SCALE if layer.direct else layer.scale * norm
+RESOLUTION = 2.0**-16  # least scale of weights, in thresholds of the neurons that they reach
 
 
 def round_weights(weight: np.ndarray, unit: np.ndarray, bits: int) -> np.ndarray:
@@ -105,6 +44,13 @@ def best_scale(
     return chosen
 
 
+def shared_scale(weight: np.ndarray, bits: int) -> np.ndarray:
+    """One power of two for all channels of a readout, (O,): the least that clips nothing."""
+    top = (1 << bits - 1) - 1
+    largest = max(float(abs(weight).max()), 2.0**-100)
+    return np.full(len(weight), 2.0 ** np.ceil(np.log2(largest / top)))
+
+
 def bits_of(weight_bits: int | Mapping[str, int], names: list[str]) -> dict[str, int]:
     """8 or 4 for each of the named layers, 8 where a name is missing. ValueError for other bits or names."""
     if isinstance(weight_bits, int):
@@ -116,24 +62,4 @@ def bits_of(weight_bits: int | Mapping[str, int], names: list[str]) -> dict[str,
     for name, bits in found.items():
         if bits not in (4, 8):
             raise ValueError(f"weight_bits must be 4 or 8, not {bits!r} (layer {name!r})")
-    return found
-
-
-class ChannelBias(nn.Module):
-    """Stands in for a folded batch norm: adds one number a channel to (B, C, ...)."""
-
-    def __init__(self, bias: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("bias", bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        assert isinstance(self.bias, Tensor)
-        return x + self.bias.view(-1, *(1,) * (x.dim() - 2))
-
-
-def framed(images: Tensor, pixel: tuple[float, ...], width: int) -> Tensor:
-    """Images (B, C, H, W) with a frame of the padding pixel of each channel."""
-    height, wide = (n + 2 * width for n in images.shape[2:])
-    found = images.new_tensor(pixel).view(-1, 1, 1).expand(len(images), -1, height, wide).clone()
-    found[:, :, width:-width, width:-width] = images
     return found

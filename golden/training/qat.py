@@ -26,7 +26,11 @@ from spikeloom.golden.models.architectures import Model
 from spikeloom.golden.models.spikformer import Spikformer
 from spikeloom.golden.models.time_mask import TimeMask
 from spikeloom.golden.network import Network
-from spikeloom.golden.quantization.quantize import FoldedSpikformer, Scales, folded_tensors, quantize, weight_scale
+from spikeloom.golden.quantization.blueprints import blueprint
+from spikeloom.golden.quantization.folded import folded
+from spikeloom.golden.quantization.folding import folded_tensors
+from spikeloom.golden.quantization.quantize import quantize
+from spikeloom.golden.quantization.scales import Scales
 from spikeloom.golden.training.run_config import FinetuneConfig, RunConfig, from_mapping
 from spikeloom.golden.training.train import EpochReport, Recipe, TrainingReport, train_run
 
@@ -49,7 +53,8 @@ class QuantizationAware(Spikformer):
                 stage.neurons.time_mask.requires_grad_(False)
         self.weight_bits, self.scales = weight_bits, scales
         # In a list, so that its parameters do not become those of this module.
-        self._folded = [FoldedSpikformer(model, self.network())]
+        self._folded = [folded(model, self.network())]
+        self._parts = blueprint(model).parts
         self._held: dict[str, Tensor] | None = None
         self.train(model.training)
 
@@ -78,32 +83,29 @@ class QuantizationAware(Spikformer):
                 held = self._tensors()
         if not self.training and not torch.is_grad_enabled():
             self._held = held
-        folded = self._folded[0] = self._folded[0].to(images.device)
-        return functional_call(folded, held, (images,))  # type: ignore[no-any-return]
+        model = self._folded[0] = self._folded[0].to(images.device)
+        return functional_call(model, held, (images,))  # type: ignore[no-any-return]
 
     def _tensors(self) -> dict[str, Tensor]:
         """What takes the place of the folded model's weights and biases, by their names there."""
-        network, folded = self.network(), self._folded[0]
-        names = {id(x): name for name, x in [*folded.named_parameters(), *folded.named_buffers()]}
+        network, model = self.network(), self._folded[0]
+        names = {id(x): name for name, x in [*model.named_parameters(), *model.named_buffers()]}
         found = {}
 
         def put(place: Tensor, real: Tensor, integers: Any) -> None:
             exact = torch.from_numpy(integers).to(place.device).reshape(place.shape)
             found[names[id(place)]] = _Rounded.apply(real.reshape(place.shape), exact.to(place.dtype))
 
-        for stage, there in zip(self.layers(), folded.layers(), strict=True):
+        for part, layer, stage, there in zip(self._parts, network.layers, self.layers(), model.layers(), strict=False):
             if stage.projection is None or there.projection is None or there.norm is None:
                 continue
-            layer = network.layer(stage.name)
             weight, bias = folded_tensors(stage)
-            assert layer.weight is not None and isinstance(there.norm.bias, Tensor)
-            put(there.projection.weight, weight, layer.weight * weight_scale(layer)[:, None, None, None])
-            fraction = 1 if layer.shift is None else 2.0**layer.shift
-            put(there.norm.bias, bias, layer.bias * layer.scale / fraction)
-        head = network.layers[-1]
-        assert head.weight is not None
-        put(folded.head.weight, self.head.weight, head.weight[:, :, 0, 0] * head.scale[:, None])
-        put(folded.head.bias, self.head.bias, head.bias * head.scale / (head.positions * network.steps))
+            assert isinstance(there.norm.bias, Tensor)
+            put(there.projection.weight, weight, part.weights_of(layer))
+            put(there.norm.bias, bias, part.bias_of(layer))
+        part, layer = self._parts[-1], network.layers[-1]
+        put(model.head.weight, self.head.weight, part.weights_of(layer))
+        put(model.head.bias, self.head.bias, part.bias_of(layer))
         return found
 
 

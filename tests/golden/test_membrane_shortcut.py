@@ -16,7 +16,10 @@ from spikeloom.golden.network import MOST_SHIFT, Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
 from spikeloom.golden.network.widths import accumulator_bounds, membrane_bounds, widths
-from spikeloom.golden.quantization.quantize import FoldedSpikformer, QuantizedSpikformer, fold, quantize
+from spikeloom.golden.quantization.folded import folded as fold_norms
+from spikeloom.golden.quantization.folded import quantized
+from spikeloom.golden.quantization.folding import fold
+from spikeloom.golden.quantization.quantize import quantize
 from support import golden_reference
 
 BRANCHES = ["rpe", "block.0.proj", "block.0.fc2", "block.1.proj", "block.1.fc2"]
@@ -33,7 +36,7 @@ def random_model(seed, *, dtype=torch.float32, **options):
     gain = 2 if config.neuron == "spikingjelly" else 1
     for layer in model.layers():
         if layer.norm is not None:
-            least = 1.0 if hasattr(layer, "neurons") else 0.25  # branches of different scales
+            least = 1.0 if layer.neurons is not None else 0.25  # branches of different scales
             torch.nn.init.uniform_(layer.norm.weight, least * gain, 2.0 * gain)
             busy = 0.7 * gain * (layer.name[-2:] in (".q", ".k", ".v"))  # or the attention is silent
             torch.nn.init.uniform_(layer.norm.bias, busy - 0.5 * gain, busy + 1.0 * gain)
@@ -111,7 +114,7 @@ def test_only_binary_spikes_reach_a_dot_product():
 def differences(network, images):
     """Spikes that differ between executor and floating point, and the rates of the layers."""
     done = execute(network, images.numpy(), record=True)
-    scores, spikes = record_spikes(QuantizedSpikformer(network, dtype=torch.float64), images)
+    scores, spikes = record_spikes(quantized(network, dtype=torch.float64), images)
     assert set(spikes) == set(done.spikes)
     wrong = 0
     for name, x in spikes.items():
@@ -143,7 +146,7 @@ def test_theorem_needs_the_shifts():
     layers = tuple(changed if x is layer else x for x in network.layers)
     images = pixels(random_model(2).config, 16)
     done = execute(replace(network, layers=layers), images.numpy(), record=True)
-    _, spikes = record_spikes(QuantizedSpikformer(network, dtype=torch.float64), images)
+    _, spikes = record_spikes(quantized(network, dtype=torch.float64), images)
     assert (spikes["head_in"][: len(done.spikes["head_in"])].numpy() != done.spikes["head_in"]).any()
 
 
@@ -192,7 +195,7 @@ def test_folding_changes_nothing():
     model = random_model(7, dtype=torch.float64)
     images = pixels(model.config, 8)
     scores, spikes = record_spikes(model, images)
-    folded_scores, folded = record_spikes(FoldedSpikformer(model, dtype=torch.float64), images)
+    folded_scores, folded = record_spikes(fold_norms(model, dtype=torch.float64), images)
     for stage in model.stages():
         steps = stage.neurons.steps
         assert torch.equal(spikes[stage.name][:steps], folded[stage.name][:steps])

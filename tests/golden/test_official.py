@@ -7,7 +7,9 @@ import torch
 from spikeloom.golden.models.spikformer import CIFAR100, Spikformer, SpikformerConfig, official, record_spikes
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import check_images, execute
-from spikeloom.golden.quantization.quantize import FoldedSpikformer, QuantizedSpikformer, quantize
+from spikeloom.golden.quantization.folded import folded as fold_norms
+from spikeloom.golden.quantization.folded import quantized
+from spikeloom.golden.quantization.quantize import quantize
 from support import official_spikformer as official_code
 
 NO_SPIKINGJELLY = "needs SpikingJelly: pip install --no-deps spikingjelly==2.0.0, and loguru"
@@ -150,7 +152,7 @@ def test_folding_the_normalisation_changes_nothing(normalising):
     model = Spikformer(normalising.config).double().eval()
     model.load_state_dict(normalising.state_dict())
     scores, spikes = record_spikes(model, images)
-    folded_scores, folded = record_spikes(FoldedSpikformer(model, dtype=torch.float64), images)
+    folded_scores, folded = record_spikes(fold_norms(model, dtype=torch.float64), images)
     assert all(torch.equal(folded[name], x) for name, x in spikes.items())
     assert torch.allclose(scores, folded_scores, rtol=1e-12, atol=1e-12)
 
@@ -164,7 +166,7 @@ def test_theorem_holds_for_normalised_images(normalising, bits):
     assert (network.height, network.width, network.image_shape) == (18, 14, (3, 16, 12))
     assert [network.layer(x).padding for x in ("sps.0", "sps.1")] == [0, 1]
     done = execute(network, images.numpy(), record=True)
-    _, spikes = record_spikes(QuantizedSpikformer(network, dtype=torch.float64), images)
+    _, spikes = record_spikes(quantized(network, dtype=torch.float64), images)
     for name, x in spikes.items():
         assert (x.numpy().astype(bool) == done.spikes[name]).all(), name
         assert done.spikes[name].any()

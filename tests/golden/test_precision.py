@@ -14,6 +14,7 @@ from spikeloom.gen.sizing import smallest_core
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.network import Network
+from spikeloom.golden.quantization.folded import quantized
 from spikeloom.golden.quantization.precision import (
     Sensitivity,
     bytes_of,
@@ -22,7 +23,7 @@ from spikeloom.golden.quantization.precision import (
     sensitivities,
     weight_bytes,
 )
-from spikeloom.golden.quantization.quantize import QuantizedSpikformer, quantize
+from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.zoo.shipped import shipped
 from spikeloom.sim.simulate import simulate
 
@@ -88,7 +89,7 @@ def test_sensitivities_are_those_of_the_floating_point_twin():
     assert [x.name for x in rows][:2] == ["sps.0", "sps.1"] and "block.0.attn" not in {x.name for x in rows}
 
     def measured(bits):
-        twin = QuantizedSpikformer(quantize(model, weight_bits=bits), dtype=torch.float64)
+        twin = quantized(quantize(model, weight_bits=bits), dtype=torch.float64)
         with torch.no_grad():
             scores = twin(torch.from_numpy(images))
         right = (scores.argmax(1).numpy() == labels).mean()

@@ -17,7 +17,8 @@ from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.models.time_mask import initial_parameters
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
-from spikeloom.golden.quantization.quantize import fold, quantize
+from spikeloom.golden.quantization.folding import fold
+from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.training import qat
 from spikeloom.golden.training.qat import QuantizationAware, finetune, finetuning
 from spikeloom.golden.training.run_config import DataConfig, RunConfig, TrainConfig

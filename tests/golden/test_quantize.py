@@ -11,14 +11,11 @@ from spikeloom.golden.models.time_mask import initial_parameters
 from spikeloom.golden.network import Neuron
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.widths import widths
-from spikeloom.golden.quantization.quantize import (
-    FoldedSpikformer,
-    QuantizedSpikformer,
-    fold,
-    quantize,
-    report,
-    weight_scale,
-)
+from spikeloom.golden.quantization.blueprints import blueprint
+from spikeloom.golden.quantization.folded import folded, quantized
+from spikeloom.golden.quantization.folding import fold
+from spikeloom.golden.quantization.quantize import quantize
+from spikeloom.golden.quantization.report import report
 from spikeloom.golden.zoo.shipped import shipped
 
 
@@ -43,10 +40,15 @@ def random_pixels(count):
     return (torch.randint(0, 256, (count, 1, 8, 8)) * (torch.rand(count, 1, 8, 8) < 0.7)).to(torch.uint8)
 
 
+def weight_unit(layer):
+    """Real value of one integer of the weights: the accumulator's, in which a pixel is 1/256."""
+    return layer.scale * (256 if layer.direct else 1)
+
+
 def differences(network, images, dtype=torch.float64):
     """Spikes that differ between the executor and the floating-point model, and all spikes."""
     done = execute(network, images.numpy(), record=True)
-    scores, spikes = record_spikes(QuantizedSpikformer(network, dtype=dtype), images)
+    scores, spikes = record_spikes(quantized(network, dtype=dtype), images)
     wrong = 0
     for name, x in spikes.items():
         steps = network.layer(name).steps
@@ -100,7 +102,7 @@ def test_theorem_needs_the_rounding_of_the_contract():
 
 def differences_only(network, images):
     done = execute(network, images.numpy(), record=True)
-    _, spikes = record_spikes(QuantizedSpikformer(network, dtype=torch.float64), images)
+    _, spikes = record_spikes(quantized(network, dtype=torch.float64), images)
     return sum(
         int((x[: network.layer(name).steps].numpy().astype(bool) != done.spikes[name]).sum())
         for name, x in spikes.items()
@@ -168,9 +170,8 @@ def test_free_scales_have_integer_thresholds_and_a_smaller_error():
 def test_folding_equals_batch_norm():
     model = random_model(7, bias=True)
     images = random_pixels(32)
-    folded = FoldedSpikformer(model, dtype=torch.float64)
     scores, spikes = record_spikes(model.double(), images)
-    folded_scores, folded_spikes = record_spikes(folded, images)
+    folded_scores, folded_spikes = record_spikes(folded(model, dtype=torch.float64), images)
     # In float64 no potential of these images is close enough to the threshold for the order to count.
     assert all(bool((spikes[name] == folded_spikes[name]).all()) for name in spikes)
     assert torch.allclose(scores, folded_scores)
@@ -195,7 +196,7 @@ def test_integers_are_the_nearest():
         if layer.weight is None:
             continue
         weight, bias = fold(stages[layer.name])
-        unit = weight_scale(layer)[:, None, None, None]
+        unit = weight_unit(layer)[:, None, None, None]
         inside = (weight / unit <= 127.5) & (weight / unit >= -128.5)
         assert (abs(layer.weight - weight / unit)[inside] <= 0.5).all()
         assert (abs(layer.bias - bias / layer.scale) <= 0.5).all()
@@ -211,8 +212,9 @@ def test_readout_shares_one_scale_and_counts_its_bias_for_all_tokens_and_steps()
 
 
 def test_pixel_scale_is_part_of_the_first_scale():
-    layer = quantize(random_model(0)).layers[0]
-    assert (weight_scale(layer) == layer.scale * 256).all()
+    model = random_model(0)
+    layer, part = quantize(model).layers[0], blueprint(model).parts[0]
+    assert (part.unit(layer.scale) == layer.scale * 256).all()
 
 
 def test_a_dead_channel_stays_narrow():
@@ -245,7 +247,7 @@ def test_report_says_what_happened_to_each_layer():
     model = random_model(11)
     network = quantize(model, weight_bits=4)
     images = random_pixels(40)
-    labels = FoldedSpikformer(model)(images).argmax(1).numpy()  # so the whole model is right everywhere
+    labels = folded(model)(images).argmax(1).numpy()  # so the whole model is right everywhere
     done = []
     rows = report(model, network, images=images.numpy(), labels=labels, progress=lambda *x: done.append(x))
     assert done == [(i + 1, 13) for i in range(13)]
@@ -271,7 +273,7 @@ def test_report_of_clipping():
     network = quantize(model)
     layer = network.layer("rpe")
     weight, _ = fold(model.stages()[4])
-    wanted = np.rint(weight / weight_scale(layer)[:, None, None, None])
+    wanted = np.rint(weight / weight_unit(layer)[:, None, None, None])
     share = ((wanted > 127) | (wanted < -128)).sum() / wanted.size
     row = next(x for x in report(model, network) if x.name == "rpe")
     assert row.clipped == share
@@ -312,8 +314,8 @@ def test_weights_that_are_not_finite_are_refused():
         quantize(model)
 
 
-def test_quantized_spikformer_needs_a_configuration():
+def test_a_network_that_no_model_made_has_no_floating_point_twin():
     from spikeloom.golden.network.random_network import random_network
 
-    with pytest.raises(ValueError, match="network 'random-0' was not made from a Spikformer"):
-        QuantizedSpikformer(random_network(0))
+    with pytest.raises(ValueError, match="network 'random-0' was not made from a model"):
+        quantized(random_network(0))

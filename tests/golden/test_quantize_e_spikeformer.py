@@ -16,8 +16,11 @@ from spikeloom.golden.models.e_spikeformer import ESpikeformer, ESpikeformerConf
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images as random_pixels
-from spikeloom.golden.quantization.quantize import quantize, report
-from spikeloom.golden.quantization.quantize_e_spikeformer import FoldedESpikeformer, QuantizedESpikeformer, thresholds
+from spikeloom.golden.quantization.firing import Levels
+from spikeloom.golden.quantization.folded import folded as fold_norms
+from spikeloom.golden.quantization.folded import quantized
+from spikeloom.golden.quantization.quantize import quantize
+from spikeloom.golden.quantization.report import report
 from spikeloom.golden.training.run_config import RunConfig, TrainConfig
 from spikeloom.golden.training.train import train_run
 from spikeloom.golden.zoo.shipped import shipped
@@ -47,7 +50,7 @@ def trained(tmp_path_factory):
 
 def check_theorem(network, images, *, unrolled=False):
     """All spikes and the scores of the executor are those of the model in float64; the spikes that were seen."""
-    model = QuantizedESpikeformer(network, dtype=torch.float64)
+    model = quantized(network, dtype=torch.float64)
     scores, spikes = record_spikes(model, torch.from_numpy(images))
     done = execute(network, images, record=True, unrolled=unrolled)
     assert list(done.spikes) == list(spikes) == [layer.name for layer in network.spiking]
@@ -97,7 +100,7 @@ def test_integers_equal_the_shipped_model(bits):
     network = quantize(model, weight_bits=bits)
     images = random_images(model, 6, bits)
     assert check_theorem(network, images.numpy()) == set(range(5))
-    quantised = QuantizedESpikeformer(network, dtype=torch.float64)
+    quantised = quantized(network, dtype=torch.float64)
     scores, spikes = record_spikes(quantised, images)
     with quantised.spike_driven():
         driven, steps = record_spikes(quantised, images)
@@ -123,7 +126,7 @@ def test_accuracy_stays(trained, easy_digits):
     assert about.accuracy > 0.5
     exact = copy.deepcopy(model).double()
     with torch.no_grad():
-        plain, folded = (x(torch.from_numpy(images)) for x in (exact, FoldedESpikeformer(exact, dtype=torch.float64)))
+        plain, folded = (x(torch.from_numpy(images)) for x in (exact, fold_norms(exact, dtype=torch.float64)))
         classes = model(torch.from_numpy(images)).argmax(1).numpy()
     # Tolerance: float64, the bias of a batch norm inside or behind the sum; a spike of another size moves more.
     torch.testing.assert_close(folded, plain, rtol=0, atol=1e-5)
@@ -137,7 +140,7 @@ def test_accuracy_stays(trained, easy_digits):
 def test_thresholds_are_the_least_integers_that_round_up():
     """Against exact fractions: ceil for even levels, floor + 1 for odd ones, of any scale."""
     scales = [0.25, 2.0**-9, 1 / 3, 0.0123, 1.5, 4.0, 2 / np.sqrt(6) / 64]
-    got = thresholds(lambda h: h * np.array(scales), np.array(scales), 5)
+    got = Levels(count=5).thresholds("x", np.array(scales), lambda h: h * np.array(scales))
     for channel, scale in enumerate(scales):
         for j in range(1, 6):
             tie = (j - Fraction(1, 2)) / Fraction(scale)
@@ -148,7 +151,7 @@ def test_thresholds_are_the_least_integers_that_round_up():
 def test_thresholds_follow_the_rounding_of_floats():
     """1/3 is no float: 3/2 of it is a tie in the model, not in exact numbers."""
     real = lambda h: h * 2.0 / 3 * 0.75  # noqa: E731
-    got = thresholds(real, np.array([0.5]), 3)[:, 0]
+    got = Levels(count=3).thresholds("x", np.array([0.5]), real)[:, 0]
     assert got.tolist() == [2, 3, 6]  # 0.5 rounds to 0, 1.5 to 2, 2.5 to 2
 
 
@@ -202,8 +205,8 @@ def test_bits_of_single_layers(trained):
 
 def test_only_networks_of_e_spikeformers(trained):
     network = quantize(trained[0])
-    with pytest.raises(ValueError, match="network 'e_spikeformer' was not made from an E-SpikeFormer"):
-        QuantizedESpikeformer(replace(network, provenance={}))
+    with pytest.raises(ValueError, match="network 'e_spikeformer' was not made from a model"):
+        quantized(replace(network, provenance={}))
 
 
 def test_commands(trained, tmp_path, capsys, monkeypatch):

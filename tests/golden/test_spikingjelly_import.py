@@ -14,12 +14,13 @@ from spikeloom.gen.support import check_supported
 from spikeloom.golden.analysis.operations import operations
 from spikeloom.golden.exchange import import_spikingjelly
 from spikeloom.golden.exchange.import_checkpoint import import_checkpoint
+from spikeloom.golden.models.pixels import Pixels
 from spikeloom.golden.models.spikformer import CIFAR, CIFAR100, Spikformer, SpikformerConfig, official, record_spikes
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
 from spikeloom.golden.network.widths import accumulator_bounds, membrane_bounds
-from spikeloom.golden.quantization.quantize import QuantizedSpikformer
+from spikeloom.golden.quantization.folded import quantized
 from support import golden_reference
 from support.golden_reference import accumulate
 from support.official_spikformer import compare
@@ -120,7 +121,7 @@ def test_forward_pass_is_spikingjellys(spikingjelly, seed, patch, tmp_path):
     theirs = calibrated(spikingjelly.Spikformer(T=4, **options), images, seed)
     found = imported(theirs, tmp_path / "m.pth", heads=2, size=side, patch=patch)
     model = found.model
-    model.config = replace(model.config, mean=CIFAR["mean"], std=CIFAR["std"])  # where it has ImageNet's
+    model.pixels = Pixels(CIFAR["mean"], CIFAR["std"])  # where it has ImageNet's
     recorded = Recorded(theirs, images)
     scores, spikes = record_spikes(model, images)
     aside, ties = compare(recorded, scores, recorded.scores.mean(0), spikes)
@@ -190,7 +191,7 @@ def test_imported_model_in_integers(spikingjelly, tmp_path, capsys):
         network = Network.load(file)
         assert [x.pool_first for x in network.layers[:5]] == [False, False, True, True, False]
         done = execute(network, images.numpy(), record=True)
-        scores, spikes = record_spikes(QuantizedSpikformer(network, dtype=torch.float64), images)
+        scores, spikes = record_spikes(quantized(network, dtype=torch.float64), images)
         for name, x in spikes.items():
             assert (x.numpy().astype(bool) == done.spikes[name]).all(), name
             assert 0.001 < x.mean() < 0.97
