@@ -1,4 +1,7 @@
-"""Checkpoints of trained models: one safetensors file, with everything about the training in its header."""
+"""Checkpoints of trained models: one safetensors file, with everything about the training in its header.
+
+docs/formats.md has its versions and fields.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from spikeloom.common.files import written_aside
-from spikeloom.golden.models.architectures import Model, architecture_of, config_from, make_model
+from spikeloom.common.versions import check_version, upgrade
+from spikeloom.golden.models.architectures import DEFAULT, Model, architecture_of, config_from, make_model
 
 FORMAT = "spikeloom.checkpoint"
-VERSION = 1
+VERSION = 2
 
 
 def save(path: str | os.PathLike[str], model: Model, **about: Any) -> None:
@@ -33,8 +37,8 @@ def save(path: str | os.PathLike[str], model: Model, **about: Any) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
-    """The model, in evaluation mode, and the header's JSON: "architecture" (Spikformer's where it is missing),
-    "config", "t_per_layer" and what `save` was told.
+    """The model, in evaluation mode, and the header's JSON: "architecture", "config", "t_per_layer" and what `save` was
+    told.
 
     Raises FileNotFoundError; ValueError, in one line, for a file that is corrupt, of another format or
     version, lacks a tensor, has one of the wrong shape, or holds a mask that is no prefix (with the layer's
@@ -51,12 +55,13 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
         raise ValueError(f"{path} is corrupt or not a safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} is not a SpikeLoom checkpoint; make one with `spikeloom train`")
-    if metadata.get("version") != str(VERSION):
-        raise ValueError(f"{path} has format version {metadata.get('version')}, this program reads {VERSION}")
+    version = metadata.get("version")
+    check_version(version, where=str(path), newest=VERSION)
     try:
         header = json.loads(metadata["checkpoint"])
+        upgrade(header, version, STEPS)
         model = make_model(config_from(header))
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not describe a model: {error}") from error
     expected = model.state_dict()
     for key, wanted in expected.items():
@@ -75,3 +80,14 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return model, header
+
+
+def _from_1(header: dict[str, Any]) -> None:
+    """Version 2 names the architecture, and of Spikformers what version 1 did not know yet."""
+    header.setdefault("architecture", DEFAULT)
+    if header["architecture"] == DEFAULT:
+        known = {"pool_first": False, "residual": "sew", "dialect": "cifar", "bias": False, "mean": None, "std": None}
+        header["config"] = {**known, **header["config"]}
+
+
+STEPS = {1: _from_1}

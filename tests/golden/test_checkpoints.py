@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict, fields
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ from safetensors.torch import save_file
 from spikeloom.common.files import file_hash
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
+from spikeloom.golden.models.architectures import architecture_of
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.training.train import DIGITS, Recipe, accuracy
-from spikeloom.golden.zoo.shipped import shipped
+from spikeloom.golden.zoo.shipped import catalogue, shipped
 
 
 @pytest.fixture
@@ -94,10 +96,33 @@ def test_file_of_another_format(model, tmp_path):
         checkpoints.load(tmp_path / "x")
 
 
-def test_file_of_another_version(model, tmp_path):
-    tamper(model, tmp_path / "x", metadata={"version": "9"})
-    with pytest.raises(ValueError, match="has format version 9, this program reads 1"):
+def test_a_file_of_a_newer_version_says_what_to_do(model, tmp_path):
+    tamper(model, tmp_path / "x", metadata={"version": "9"}, header=lambda x: x["config"].update(unheard=1))
+    with pytest.raises(ValueError) as error:
         checkpoints.load(tmp_path / "x")
+    said = "x was written by a newer version of SpikeLoom, in format 9; this program reads up to 2: update SpikeLoom"
+    assert str(error.value).endswith(said)
+
+
+def test_a_file_without_a_version(model, tmp_path):
+    tamper(model, tmp_path / "x", metadata={"version": "new"})
+    with pytest.raises(ValueError, match="x has no format version: it must be in 1..2, not 'new'"):
+        checkpoints.load(tmp_path / "x")
+
+
+@pytest.mark.parametrize("name", list(catalogue()))
+def test_the_shipped_models_of_version_1_are_brought_up_to_date(name):
+    path = shipped(name)
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    written = json.loads(about["checkpoint"])
+    assert about["version"] == "1"
+    model, header = checkpoints.load(path)
+    assert header["architecture"] == architecture_of(model.config) == written.get("architecture", "spikformer")
+    assert written["config"].items() <= header["config"].items()
+    # All that a configuration has is in the header, though the file's writer did not know all of it.
+    assert set(header["config"]) == {x.name for x in fields(model.config)}
+    assert asdict(type(model.config)(**header["config"])) == asdict(model.config)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,19 @@ def assert_refused(network, which, message, **fields):
         replace(network, layers=tuple(changed(network, which, **fields)))
 
 
+def assert_same(loaded, network):
+    for key in Network.__dataclass_fields__:
+        if key not in ("layers", "shapes"):
+            assert getattr(loaded, key) == getattr(network, key)
+    for a, b in zip(network.layers, loaded.layers, strict=True):
+        for key in Layer.__dataclass_fields__:
+            x, y = getattr(a, key), getattr(b, key)
+            if isinstance(x, np.ndarray):
+                assert x.dtype == y.dtype and (x == y).all()
+            else:
+                assert x == y
+
+
 def test_tensors(network):
     info = network.tensors()
     assert (info[IMAGE].steps, info[IMAGE].maximum, info[IMAGE].planes) == (1, 255, 8)
@@ -63,15 +76,7 @@ def test_save_and_load_keep_everything(network, tmp_path):
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["network.safetensors"]
     (tmp_path / "plain").touch()
     assert (tmp_path / "a" / "network.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
-    for key in ("name", "steps", "channels", "height", "width", "pixel_scale", "provenance"):
-        assert getattr(loaded, key) == getattr(network, key)
-    for a, b in zip(network.layers, loaded.layers, strict=True):
-        for key in Layer.__dataclass_fields__:
-            x, y = getattr(a, key), getattr(b, key)
-            if isinstance(x, np.ndarray):
-                assert x.dtype == y.dtype and (x == y).all()
-            else:
-                assert x == y
+    assert_same(loaded, network)
 
 
 def test_a_save_that_fails_leaves_the_old_file(network, tmp_path, monkeypatch):
@@ -135,10 +140,47 @@ def test_file_of_another_format(network, tmp_path):
         Network.load(tmp_path / "x")
 
 
-def test_file_of_another_version(network, tmp_path):
-    resave(network, tmp_path / "x", metadata={"version": "7"})
-    with pytest.raises(ValueError, match="has format version 7, this program reads 1"):
+def test_a_file_of_a_newer_version_says_what_to_do(network, tmp_path):
+    resave(network, tmp_path / "x", metadata={"version": "7"}, header=lambda header: header.update(unheard=1))
+    with pytest.raises(ValueError) as error:
         Network.load(tmp_path / "x")
+    said = "x was written by a newer version of SpikeLoom, in format 7; this program reads up to 2: update SpikeLoom"
+    assert str(error.value).endswith(said)
+
+
+@pytest.mark.parametrize("version", ["", "one", "0", "-1", "1.5"])
+def test_a_file_without_a_version(network, tmp_path, version):
+    resave(network, tmp_path / "x", metadata={"version": version})
+    with pytest.raises(ValueError, match=f"x has no format version: it must be in 1..2, not '{version}'"):
+        Network.load(tmp_path / "x")
+
+
+def test_a_file_of_version_1_is_brought_up_to_date(network, tmp_path):
+    """As it was first written: without integer spikes, membrane shortcuts, frames and codings."""
+
+    def older(header):
+        for key in ("padding_pixel", "frame", "coding"):
+            del header[key]
+        for layer in header["layers"]:
+            del layer["neuron"]["levels"]
+            for key in ("depthwise", "whole_map", "pool_first", "fires"):
+                del layer[key]
+
+    resave(network, tmp_path / "x", metadata={"version": "1"}, header=older)
+    assert_same(Network.load(tmp_path / "x"), network)
+    resave(network, tmp_path / "y", header=older)  # a new file must say all of it
+    with pytest.raises(ValueError, match="y does not describe a network: 'padding_pixel'"):
+        Network.load(tmp_path / "y")
+
+
+def test_a_file_of_version_1_keeps_what_it_says(tmp_path):
+    """As it was last written: a frame is named where there is one."""
+    network = random_network(3, residual="ms")
+    padded = replace(network.layers[0], padding=0, height_in=10, width_in=10)
+    framed = dict(layers=(padded, *network.layers[1:]), height=10, width=10, padding_pixel=(7,))
+    network = replace(network, **framed)
+    resave(network, tmp_path / "x", metadata={"version": "1"})
+    assert_same(Network.load(tmp_path / "x"), network)
 
 
 def test_file_with_a_missing_tensor(network, tmp_path):
