@@ -16,7 +16,11 @@ from spikeloom.sim.bench import BenchError, simulate
 
 BENCHES = (
     "time_mask",
+    "layer_loops",
     "sequencer",
+    "scan_cursor",
+    "word_gatherer",
+    "bit_emitter",
     "event_scanner",
     "ac_array",
     "weight_store",

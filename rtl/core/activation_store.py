@@ -2,9 +2,10 @@
 
 from amaranth.hdl import Module, Mux
 from amaranth.lib import memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 from .config import CoreConfig
+from .ports import GrantedReadPort, MemoryReadPort, MemoryWritePort
 
 
 class ActivationStore(wiring.Component):
@@ -19,25 +20,18 @@ class ActivationStore(wiring.Component):
 
     Members
     -------
-    scan_request, scan_address : In; scan_grant : Out in the same cycle
-    writer_request, writer_address : In, always granted
-    read_data : Out, one cycle after either
-    write_enable, write_address, write_data : In
+    scanner : In(GrantedReadPort)
+    writer : In(MemoryReadPort), goes first
+    writes : In(MemoryWritePort)
     """
 
     def __init__(self, *, config: CoreConfig):
         self.config = config
         super().__init__(
             {
-                "scan_request": In(1),
-                "scan_address": In(config.address_width),
-                "scan_grant": Out(1),
-                "writer_request": In(1),
-                "writer_address": In(config.address_width),
-                "read_data": Out(config.lanes),
-                "write_enable": In(1),
-                "write_address": In(config.address_width),
-                "write_data": In(config.lanes),
+                "scanner": In(GrantedReadPort(config.address_width, config.lanes)),
+                "writer": In(MemoryReadPort(config.address_width, config.lanes)),
+                "writes": In(MemoryWritePort(config.address_width, config.lanes)),
             }
         )
 
@@ -48,12 +42,13 @@ class ActivationStore(wiring.Component):
         )
         read, write = store.read_port(), store.write_port()
         m.d.comb += [
-            self.scan_grant.eq(~self.writer_request),
-            read.en.eq(self.scan_request | self.writer_request),
-            read.addr.eq(Mux(self.writer_request, self.writer_address, self.scan_address)),
-            self.read_data.eq(read.data),
-            write.en.eq(self.write_enable),
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
+            self.scanner.grant.eq(~self.writer.enable),
+            read.en.eq(self.scanner.request | self.writer.enable),
+            read.addr.eq(Mux(self.writer.enable, self.writer.address, self.scanner.address)),
+            self.scanner.data.eq(read.data),
+            self.writer.data.eq(read.data),
+            write.en.eq(self.writes.enable),
+            write.addr.eq(self.writes.address),
+            write.data.eq(self.writes.data),
         ]
         return m

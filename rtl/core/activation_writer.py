@@ -1,11 +1,15 @@
 """Where a spike word goes: stored, pooled, or added to a residual."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
 from .layouts import DESCRIPTOR, Write, spike_word
+from .ports import MemoryReadPort, MemoryWritePort
+
+_WINDOWS = data.StructLayout({"more_y": 1, "more_x": 1, "edge_y": 1, "edge_x": 1, "silent": 1})
+"""Of the word at hand, more: there is a high window; edge: the low one begins here; silent: no spike."""
 
 
 class ActivationWriter(wiring.Component):
@@ -25,8 +29,7 @@ class ActivationWriter(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant while words come
     words : In(stream of `layouts.spike_word`)
-    read_request, read_address : Out, granted at once; read_data : In one cycle later
-    write_enable, write_address, write_data : Out
+    reads : Out(MemoryReadPort), writes : Out(MemoryWritePort), of the activation memory
     idle : Out(1), nothing is left to write
     """
 
@@ -36,12 +39,8 @@ class ActivationWriter(wiring.Component):
             {
                 "layer": In(DESCRIPTOR),
                 "words": In(stream.Signature(spike_word(config))),
-                "read_request": Out(1),
-                "read_address": Out(config.address_width),
-                "read_data": In(config.lanes),
-                "write_enable": Out(1),
-                "write_address": Out(config.address_width),
-                "write_data": Out(config.lanes),
+                "reads": Out(MemoryReadPort(config.address_width, config.lanes)),
+                "writes": Out(MemoryWritePort(config.address_width, config.lanes)),
                 "idle": Out(1),
             }
         )
@@ -50,47 +49,44 @@ class ActivationWriter(wiring.Component):
         m = Module()
         layer, word, to = self.layer, self.words.payload, self.words.payload.to
         address = self.config.address_width
-        self.out, self.residual = Signal(address), Signal(address)  # of the word at hand
+        at = Signal(data.StructLayout({"output": address, "residual": address}))  # of the word at hand
         here = (to.out + to.offset)[:address]
+        sees = Signal(_WINDOWS)
+        m.d.sync += [  # a cycle before it is needed
+            sees.more_y.eq(to.y[0] & ((to.y >> 1) + 1 < layer.output_height)),
+            sees.more_x.eq(to.x[0] & ((to.x >> 1) + 1 < layer.output_width)),
+            sees.edge_y.eq(to.y == 0),
+            sees.edge_x.eq(to.x == 0),
+            sees.silent.eq(word.spikes == 0),
+        ]
         m.d.comb += self.idle.eq(~self.words.valid)
         with m.FSM():
             with m.State("NEXT"):
-                m.d.sync += [self.out.eq(here), self.residual.eq(to.residual + to.offset)]
+                m.d.sync += [at.output.eq(here), at.residual.eq(to.residual + to.offset)]
                 with m.If(self.words.valid):
                     with m.Switch(layer.write):
                         with m.Case(Write.STORE):
                             m.d.comb += [
-                                self.write_enable.eq(1),
-                                self.write_address.eq(here),
-                                self.write_data.eq(word.spikes),
+                                self.writes.enable.eq(1),
+                                self.writes.address.eq(here),
+                                self.writes.data.eq(word.spikes),
                                 self.words.ready.eq(1),
                             ]
                         with m.Case(Write.POOL):
                             m.next = "POOL"
                         with m.Case(Write.ADD):
                             m.next = "ADD"
-            self._look(m)
             with m.State("POOL"):
-                self._pool(m)
+                self._pool(m, at, sees)
+                with m.If(self.words.ready):
+                    m.next = "NEXT"
             with m.State("ADD"):
-                self._add(m)
+                self._add(m, at)
+                with m.If(self.words.ready):
+                    m.next = "NEXT"
         return m
 
-    def _look(self, m):
-        """What decides about the word's windows, a cycle before it is needed."""
-        layer, to = self.layer, self.words.payload.to
-        self.more_y, self.more_x = Signal(), Signal()  # there is a high window
-        self.edge_y, self.edge_x = Signal(), Signal()  # the low window begins here
-        self.silent = Signal()
-        m.d.sync += [
-            self.more_y.eq(to.y[0] & ((to.y >> 1) + 1 < layer.output_height)),
-            self.more_x.eq(to.x[0] & ((to.x >> 1) + 1 < layer.output_width)),
-            self.edge_y.eq(to.y == 0),
-            self.edge_x.eq(to.x == 0),
-            self.silent.eq(self.words.payload.spikes == 0),
-        ]
-
-    def _pool(self, m):
+    def _pool(self, m, at, sees):
         """One window after another: low or high row, low or high column."""
         layer, word = self.layer, self.words.payload
         high_y, high_x = Signal(), Signal()  # the window at hand
@@ -98,30 +94,29 @@ class ActivationWriter(wiring.Component):
         address = Signal(self.config.address_width)
         first = Signal()
         m.d.comb += [
-            address.eq(self.out + Mux(high_x, layer.tiles, 0) + Mux(high_y, layer.output.row, 0)),
-            first.eq((high_y | self.edge_y) & (high_x | self.edge_x)),
-            self.write_address.eq(address),
-            self.read_address.eq(address),
+            address.eq(at.output + Mux(high_x, layer.tiles, 0) + Mux(high_y, layer.output.row, 0)),
+            first.eq((high_y | sees.edge_y) & (high_x | sees.edge_x)),
+            self.writes.address.eq(address),
+            self.reads.address.eq(address),
         ]
-        with m.If(~first & ~self.silent & ~fetched):
-            m.d.comb += self.read_request.eq(1)
+        with m.If(~first & ~sees.silent & ~fetched):
+            m.d.comb += self.reads.enable.eq(1)
             m.d.sync += fetched.eq(1)
         with m.Else():
             m.d.comb += [
-                self.write_enable.eq(first | fetched),
-                self.write_data.eq(word.spikes | Mux(fetched, self.read_data, 0)),
+                self.writes.enable.eq(first | fetched),
+                self.writes.data.eq(word.spikes | Mux(fetched, self.reads.data, 0)),
             ]
             m.d.sync += fetched.eq(0)
-            with m.If(self.more_x & ~high_x):
+            with m.If(sees.more_x & ~high_x):
                 m.d.sync += high_x.eq(1)
-            with m.Elif(self.more_y & ~high_y):
+            with m.Elif(sees.more_y & ~high_y):
                 m.d.sync += [high_x.eq(0), high_y.eq(1)]
             with m.Else():
                 m.d.comb += self.words.ready.eq(1)
                 m.d.sync += [high_x.eq(0), high_y.eq(0)]
-                m.next = "NEXT"
 
-    def _add(self, m):
+    def _add(self, m, at):
         """One plane after another, the least significant first."""
         layer, word, to = self.layer, self.words.payload, self.words.payload.to
         plane = Signal.like(layer.output_planes)
@@ -130,24 +125,23 @@ class ActivationWriter(wiring.Component):
         carry, old = Signal(self.config.lanes), Signal(self.config.lanes)
         m.d.comb += [
             carry.eq(Mux(plane == 0, word.spikes, carried)),
-            old.eq(Mux(fetched, self.read_data, 0)),
-            self.read_address.eq(self.residual),
-            self.write_address.eq(self.out),
-            self.write_data.eq(old ^ carry),
+            old.eq(Mux(fetched, self.reads.data, 0)),
+            self.reads.address.eq(at.residual),
+            self.writes.address.eq(at.output),
+            self.writes.data.eq(old ^ carry),
         ]
         with m.If(to.has_residual & (plane < layer.residual_planes) & ~fetched):
-            m.d.comb += self.read_request.eq(1)
+            m.d.comb += self.reads.enable.eq(1)
             m.d.sync += fetched.eq(1)
         with m.Else():
-            m.d.comb += self.write_enable.eq(1)
+            m.d.comb += self.writes.enable.eq(1)
             m.d.sync += [
                 fetched.eq(0),
                 carried.eq(old & carry),
                 plane.eq(plane + 1),
-                self.residual.eq(self.residual + layer.residual.plane),
-                self.out.eq(self.out + layer.output.plane),
+                at.residual.eq(at.residual + layer.residual.plane),
+                at.output.eq(at.output + layer.output.plane),
             ]
             with m.If(plane == layer.output_planes - 1):
                 m.d.comb += self.words.ready.eq(1)
                 m.d.sync += plane.eq(0)
-                m.next = "NEXT"

@@ -112,3 +112,8 @@ class CoreConfig:
     def result_words(self) -> int:
         """Words of `neuron_lanes` class sums."""
         return -(-self.classes // self.neuron_lanes)
+
+    @property
+    def result_width(self) -> int:
+        """Bits of the address of a word of class sums."""
+        return max(1, ceil_log2(self.result_words))

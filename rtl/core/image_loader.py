@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
 from .layouts import DESCRIPTOR
+from .ports import MemoryWritePort
 
 PIXEL_BITS = 8
 
@@ -24,7 +25,7 @@ class ImageLoader(wiring.Component):
     layer : In(layouts.DESCRIPTOR), an IMAGE: `positions`, `tile_tail` channels, `output`
     active : In(1), held until `done`
     pixels : In(stream of unsigned(8))
-    write_enable, write_address, write_data : Out
+    writes : Out(MemoryWritePort), of the activation memory
     done : Out(1), in the cycle of the last write
     """
 
@@ -35,9 +36,7 @@ class ImageLoader(wiring.Component):
                 "layer": In(DESCRIPTOR),
                 "active": In(1),
                 "pixels": In(stream.Signature(PIXEL_BITS)),
-                "write_enable": Out(1),
-                "write_address": Out(config.address_width),
-                "write_data": Out(config.lanes),
+                "writes": Out(MemoryWritePort(config.address_width, config.lanes)),
                 "done": Out(1),
             }
         )
@@ -53,16 +52,16 @@ class ImageLoader(wiring.Component):
         full = channel == layer.tile_tail
         m.d.comb += [
             self.pixels.ready.eq(self.active & ~full),
-            self.write_enable.eq(self.active & full),
-            self.write_address.eq(layer.output.base + plane_offset + position),
-            self.write_data.eq(Cat(value.bit_select(plane, 1) for value in pixel)),
+            self.writes.enable.eq(self.active & full),
+            self.writes.address.eq(layer.output.base + plane_offset + position),
+            self.writes.data.eq(Cat(value.bit_select(plane, 1) for value in pixel)),
         ]
         with m.If(self.pixels.ready & self.pixels.valid):
             m.d.sync += channel.eq(channel + 1)
             for c in range(channels):
                 with m.If(channel == c):
                     m.d.sync += pixel[c].eq(self.pixels.payload)
-        with m.If(self.write_enable):
+        with m.If(self.writes.enable):
             m.d.sync += [plane.eq(plane + 1), plane_offset.eq(plane_offset + layer.output.plane)]
             with m.If(plane == PIXEL_BITS - 1):
                 m.d.sync += [channel.eq(0), plane_offset.eq(0), position.eq(position + 1)]

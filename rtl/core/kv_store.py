@@ -55,62 +55,56 @@ class KvStore(wiring.Component):
         m.submodules.memory = store = memory.Memory(
             shape=counts, depth=config.kv_rows, init=[], attrs={"no_rw_check": 1}
         )
-        write, read = store.write_port(), store.read_port()
-
-        row = Signal(range(config.kv_rows))
-        touched = Signal(config.kv_rows)
-        known = Signal()
-        m.d.comb += [row.eq(incoming.row), known.eq(touched.bit_select(row, 1) & ~incoming.clear)]
-
-        # One cycle after a kv event its row is written; the next event must not read that row in the same cycle.
-        updating = Signal()
-        update_row = Signal.like(row)
-        update_known = Signal()
-        update_values = Signal(config.lanes)
-        conflict = Signal()
+        read = store.read_port()
+        row, touched = Signal(range(config.kv_rows)), Signal(config.kv_rows)
+        known, taken = Signal(), Signal()
+        # a kv event: one cycle later its row is written, and the next event must not read that row in the same cycle
+        update = Signal(data.StructLayout({"valid": 1, "row": row.shape(), "known": 1, "values": config.lanes}))
         uses_row = incoming.add | incoming.kv
+        conflict = update.valid & uses_row & (row == update.row)
         m.d.comb += [
-            conflict.eq(updating & uses_row & (row == update_row)),
+            row.eq(incoming.row),
+            known.eq(touched.bit_select(row, 1) & ~incoming.clear),
             self.events.ready.eq((~self.rows.valid | self.rows.ready) & ~conflict),
-        ]
-        taken = Signal()
-        reads = Signal()
-        m.d.comb += [
             taken.eq(self.events.valid & self.events.ready),
-            reads.eq(taken & known & uses_row),
             read.addr.eq(row),
-            read.en.eq(reads),
+            read.en.eq(taken & known & uses_row),
             self.dropped.eq(taken & incoming.add & ~known),
         ]
-        with m.If(taken):
-            m.d.sync += touched.eq(
-                Mux(incoming.clear, 0, touched) | Mux(incoming.kv, Const(1, config.kv_rows) << row, 0)
-            )
-        m.d.sync += updating.eq(taken & incoming.kv)
+        m.d.sync += update.valid.eq(taken & incoming.kv)
         with m.If(taken):
             m.d.sync += [
-                update_row.eq(row),
-                update_known.eq(known),
-                update_values.eq(incoming.values & self.same_head(m, row)),
+                touched.eq(Mux(incoming.clear, 0, touched) | Mux(incoming.kv, Const(1, config.kv_rows) << row, 0)),
+                update.row.eq(row),
+                update.known.eq(known),
+                update.values.eq(incoming.values & self._same_head(m, row)),
             ]
-        m.d.comb += [self.updated.eq(updating), write.en.eq(updating), write.addr.eq(update_row)]
-        for lane in range(config.lanes):
-            old = Mux(update_known, read.data[lane], 0)
-            m.d.comb += write.data[lane].eq(old + update_values[lane])
-            m.d.comb += self.rows.payload.elements[lane].eq(read.data[lane])
+        self._add(m, update, read.data, store.write_port())
+        self._pass_on(m, taken, known, read.data)
+        return m
 
-        passes = ~incoming.kv & (incoming.marker.double | incoming.marker.last | (incoming.add & known))
+    def _add(self, m, update, old, write):
+        """Write the row with the word of V added."""
+        m.d.comb += [self.updated.eq(update.valid), write.en.eq(update.valid), write.addr.eq(update.row)]
+        for lane in range(self.config.lanes):
+            m.d.comb += write.data[lane].eq(Mux(update.known, old[lane], 0) + update.values[lane])
+
+    def _pass_on(self, m, taken, known, elements):
+        """What the array gets of an event: the row that was read, or the marker alone, or nothing."""
+        incoming, row = self.events.payload, self.rows.payload
+        adds = incoming.add & known
         with m.If(taken):
             m.d.sync += [
-                self.rows.valid.eq(passes),
-                self.rows.payload.gates.eq(Mux(incoming.add & known, incoming.gates, 0)),
-                self.rows.payload.marker.eq(incoming.marker),
+                self.rows.valid.eq(~incoming.kv & (incoming.marker.double | incoming.marker.last | adds)),
+                row.gates.eq(Mux(adds, incoming.gates, 0)),
+                row.marker.eq(incoming.marker),
             ]
         with m.Elif(self.rows.ready):
             m.d.sync += self.rows.valid.eq(0)
-        return m
+        for lane in range(self.config.lanes):
+            m.d.comb += row.elements[lane].eq(elements[lane])
 
-    def same_head(self, m, row):
+    def _same_head(self, m, row):
         """Lanes whose channel has the head of channel `row`: they agree in the bits above `head_shift`."""
         bits = ceil_log2(self.config.lanes)
         matters = Signal(bits)

@@ -146,6 +146,38 @@ def work_item(config: CoreConfig) -> data.StructLayout:
     )
 
 
+def slot(config: CoreConfig) -> data.StructLayout:
+    """Cursor to gatherer: one word to read, or a marker."""
+    return data.StructLayout(
+        {
+            "reads": 1,  # the word at `address`; else it is zero
+            "address": config.address_width,
+            "column": range(config.columns + 1),
+            "complete": 1,  # the last column of a group, or a marker
+            "channels": 8,  # of the word
+            "row": config.row_width,  # that the word's first bit selects
+            "kv": 1,  # the word is of K
+            "value": 1,  # the word is of V
+            "clear": 1,
+            "marker": MARKER,
+        }
+    )
+
+
+def spike_group(config: CoreConfig) -> data.StructLayout:
+    """Gatherer to emitter: one word of channels of every column, with the first row that its bits select."""
+    return data.StructLayout(
+        {
+            "spikes": data.ArrayLayout(config.lanes, config.columns),
+            "values": config.lanes,  # kv: the word of V
+            "row": config.row_width,
+            "kv": 1,
+            "clear": 1,
+            "marker": MARKER,
+        }
+    )
+
+
 def event(config: CoreConfig) -> data.StructLayout:
     """Scanner to the row memories and on to the array.
 

@@ -2,10 +2,11 @@
 
 from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
 from .layouts import WORD_BITS
+from .ports import MemoryReadPort, MemoryWritePort
 
 
 class LoadableMemory(wiring.Component):
@@ -22,8 +23,8 @@ class LoadableMemory(wiring.Component):
 
     Members
     -------
-    read_enable, read_address : In; read_data : Out, holds its value while not enabled
-    write_enable, write_address, write_data : In, the address counts words
+    reads : In(MemoryReadPort), a row
+    writes : In(MemoryWritePort), 32 bits of a row; the address counts words
 
     Raises
     ------
@@ -44,12 +45,8 @@ class LoadableMemory(wiring.Component):
         address = max(1, ceil_log2(depth))
         super().__init__(
             {
-                "read_enable": In(1),
-                "read_address": In(address),
-                "read_data": Out(width),
-                "write_enable": In(1),
-                "write_address": In(address + self.stride_bits),
-                "write_data": In(WORD_BITS),
+                "reads": In(MemoryReadPort(address, width)),
+                "writes": In(MemoryWritePort(address + self.stride_bits, WORD_BITS)),
             }
         )
 
@@ -62,13 +59,13 @@ class LoadableMemory(wiring.Component):
         read = store.read_port()
         write = store.write_port(granularity=WORD_BITS)
         m.d.comb += [
-            read.en.eq(self.read_enable),
-            read.addr.eq(self.read_address),
-            self.read_data.eq(read.data),
-            write.addr.eq(self.write_address >> self.stride_bits),
-            write.data.eq(self.write_data.replicate(self.words)),
+            read.en.eq(self.reads.enable),
+            read.addr.eq(self.reads.address),
+            self.reads.data.eq(read.data),
+            write.addr.eq(self.writes.address >> self.stride_bits),
+            write.data.eq(self.writes.data.replicate(self.words)),
         ]
         for word in range(self.words):
-            chosen = self.write_address[: self.stride_bits] == word if self.stride_bits else 1
-            m.d.comb += write.en[word].eq(self.write_enable & chosen)
+            chosen = self.writes.address[: self.stride_bits] == word if self.stride_bits else 1
+            m.d.comb += write.en[word].eq(self.writes.enable & chosen)
         return m

@@ -2,16 +2,17 @@
 
 from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
 from .config import CoreConfig
 from .layouts import potentials
+from .ports import MemoryReadPort, MemoryWritePort
 
 
 class MembraneStore(wiring.Component):
     """Memory of `neuron_lanes` potentials a word; no access without an enable, so a masked step costs none.
 
-    Read latency 1 cycle; `read_data` holds while `read_enable` is low. A word is never read in the cycle that
+    Read latency 1 cycle; data stay while `reads.enable` is low. A word is never read in the cycle that
     writes it (the neuron unit's fences see to that).
 
     Parameters
@@ -20,20 +21,15 @@ class MembraneStore(wiring.Component):
 
     Members
     -------
-    read_enable, read_address : In; read_data : Out(layouts.potentials)
-    write_enable, write_address, write_data : In
+    reads : In(MemoryReadPort), writes : In(MemoryWritePort), of `layouts.potentials`
     """
 
     def __init__(self, *, config: CoreConfig):
         self.config = config
         super().__init__(
             {
-                "read_enable": In(1),
-                "read_address": In(config.membrane_width),
-                "read_data": Out(potentials(config)),
-                "write_enable": In(1),
-                "write_address": In(config.membrane_width),
-                "write_data": In(potentials(config)),
+                "reads": In(MemoryReadPort(config.membrane_width, potentials(config))),
+                "writes": In(MemoryWritePort(config.membrane_width, potentials(config))),
             }
         )
 
@@ -47,11 +43,11 @@ class MembraneStore(wiring.Component):
         )
         read, write = store.read_port(), store.write_port()
         m.d.comb += [
-            read.en.eq(self.read_enable),
-            read.addr.eq(self.read_address),
-            self.read_data.eq(read.data),
-            write.en.eq(self.write_enable),
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
+            read.en.eq(self.reads.enable),
+            read.addr.eq(self.reads.address),
+            self.reads.data.eq(read.data),
+            write.en.eq(self.writes.enable),
+            write.addr.eq(self.writes.address),
+            write.data.eq(self.writes.data),
         ]
         return m

@@ -1,12 +1,55 @@
 """Integrate, fire, reset and leak, in integers."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .config import CoreConfig
-from .layouts import DESCRIPTOR, Kind, Write, job, parameters, potentials, spike_word, sums
+from .layouts import DESCRIPTOR, Kind, Write, destination, job, parameters, potentials, spike_word, sums
+from .ports import MemoryReadPort, MemoryWritePort
+
+
+def _control(config: CoreConfig) -> data.StructLayout:
+    """What every stage knows of its word."""
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "active": 1,
+            "first": 1,
+            "last": 1,
+            "final": 1,
+            "word": range(config.neuron_words + 1),  # of the tile
+            "word_end": 1,  # the last word of its column
+            "job_end": 1,  # the last word of its job
+            "membrane": config.membrane_width,  # address of the potentials
+            "to": destination(config),
+        }
+    )
+
+
+def _issued(config: CoreConfig) -> data.StructLayout:
+    """After stage 0: the memories have been addressed."""
+    lanes = data.ArrayLayout(signed(config.accumulator_width), config.neuron_lanes)
+    return data.StructLayout({"control": _control(config), "sums": lanes})
+
+
+def _fetched(config: CoreConfig) -> data.StructLayout:
+    """After stage 1: all that is added."""
+    terms = dict.fromkeys(("biases", "thresholds", "before"), potentials(config))
+    return data.StructLayout({**_issued(config).members, **terms})
+
+
+def _integrated(config: CoreConfig) -> data.StructLayout:
+    """After stage 2: H."""
+    words = dict.fromkeys(("potentials", "thresholds"), potentials(config))
+    return data.StructLayout({"control": _control(config), **words})
+
+
+def _fired(config: CoreConfig) -> data.StructLayout:
+    """After stage 3: S, and R, what the reset leaves."""
+    found = {"spikes": config.neuron_lanes, "reset": potentials(config)}
+    return data.StructLayout({"control": _control(config), **found})
 
 
 class NeuronUnit(wiring.Component):
@@ -35,203 +78,167 @@ class NeuronUnit(wiring.Component):
     layer : In(layouts.DESCRIPTOR), constant while jobs come
     jobs : In(stream of `layouts.job`)
     sums : In(stream of `layouts.sums`), one transfer a job
-    parameter_enable, parameter_address : Out; parameter_data : In(layouts.parameters), one cycle later
-    membrane_read_enable, membrane_read_address : Out; membrane_read_data : In, one cycle later
-    membrane_write_enable, membrane_write_address, membrane_write_data : Out
+    parameters : Out(MemoryReadPort of `layouts.parameters`)
+    membrane_reads : Out(MemoryReadPort of `layouts.potentials`)
+    membrane_writes : Out(MemoryWritePort of `layouts.potentials`)
     spikes : Out(stream of `layouts.spike_word`), one a column of a job
-    result_enable, result_address, result_data : Out, words of class sums
+    results : Out(MemoryWritePort of `layouts.potentials`), words of class sums
     finished : Out(1), the last word of a job leaves the pipeline
     """
 
     def __init__(self, *, config: CoreConfig):
         self.config = config
-        result = max(1, ceil_log2(config.result_words))
         super().__init__(
             {
                 "layer": In(DESCRIPTOR),
                 "jobs": In(stream.Signature(job(config))),
                 "sums": In(stream.Signature(sums(config))),
-                "parameter_enable": Out(1),
-                "parameter_address": Out(config.parameter_width),
-                "parameter_data": In(parameters(config)),
-                "membrane_read_enable": Out(1),
-                "membrane_read_address": Out(config.membrane_width),
-                "membrane_read_data": In(potentials(config)),
-                "membrane_write_enable": Out(1),
-                "membrane_write_address": Out(config.membrane_width),
-                "membrane_write_data": Out(potentials(config)),
+                "parameters": Out(MemoryReadPort(config.parameter_width, parameters(config))),
+                "membrane_reads": Out(MemoryReadPort(config.membrane_width, potentials(config))),
+                "membrane_writes": Out(MemoryWritePort(config.membrane_width, potentials(config))),
                 "spikes": Out(stream.Signature(spike_word(config))),
-                "result_enable": Out(1),
-                "result_address": Out(result),
-                "result_data": Out(potentials(config)),
+                "results": Out(MemoryWritePort(config.result_width, potentials(config))),
                 "finished": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        advance = Signal()
-        m.d.comb += advance.eq(~self.spikes.valid | self.spikes.ready)
-        issued = self._issue(m, advance)
-        fetched = self._fetch(m, advance, issued)
-        integrated = self._integrate(m, advance, fetched)
-        fired = self._fire(m, advance, integrated)
+        config = self.config
+        advance, empty = Signal(), Signal()
+        issued, fetched = Signal(_issued(config)), Signal(_fetched(config))
+        integrated, fired = Signal(_integrated(config)), Signal(_fired(config))
+        before = self._issue(m, advance, empty), self._fetch(m, issued)
+        before += self._integrate(m, fetched), self._fire(m, integrated)
+        with m.If(advance):
+            m.d.sync += [x.eq(y) for x, y in zip((issued, fetched, integrated, fired), before, strict=True)]
         self._retire(m, advance, fired)
-        m.d.comb += self.pipeline_empty.eq(
-            ~issued["valid"] & ~fetched["valid"] & ~integrated["valid"] & ~fired["valid"]
-        )
+        m.d.comb += [
+            advance.eq(~self.spikes.valid | self.spikes.ready),
+            empty.eq(~(issued.control.valid | fetched.control.valid | integrated.control.valid | fired.control.valid)),
+        ]
         return m
 
-    def _stage(self, m, advance, before, name):
-        """Registers that carry the control fields of `before` one stage on."""
-        after = {key: Signal.like(value, name=f"{name}_{key}") for key, value in before.items()}
-        with m.If(advance):
-            m.d.sync += [after[key].eq(value) for key, value in before.items()]
-        return after
-
-    def _issue(self, m, advance):
+    def _issue(self, m, advance, empty):
         """Stage 0: one word of one column of the job; memory addresses go out."""
         config, now, layer = self.config, self.jobs.payload, self.layer
-        words = config.neuron_words
-        column, word = Signal(range(config.columns + 1)), Signal(range(words + 1))
-        offset = Signal(config.address_width)  # of this column, from the job's
-        readout = Signal()
-        word_end, column_end, go = Signal(), Signal(), Signal()
-        self.pipeline_empty = Signal()
-        first, last = Signal(), Signal()
-        to = Signal.like(now.to)
+        after, to = Signal(_issued(config)), Signal.like(now.to)
+        column, word = Signal(range(config.columns + 1)), Signal(range(config.neuron_words + 1))
+        first, word_end, column_end, go = Signal(), Signal(), Signal(), Signal()
+        readout = layer.kind == Kind.READOUT
+        may_start = empty | (word != 0) | ~(now.fence & ((column == 0) | readout))
+        membrane = (Mux(readout, 0, to.position) << ceil_log2(config.neuron_words)) + word
         m.d.comb += [
-            readout.eq(layer.kind == Kind.READOUT),
             word_end.eq(~now.active | (word == now.words - 1)),
             column_end.eq(word_end & (column == now.columns - 1)),
             first.eq(now.first & (~readout | (column == 0))),
-            last.eq(now.last & (~readout | (column == now.columns - 1))),
-            go.eq(
-                self.jobs.valid
-                & self.sums.valid
-                & (self.pipeline_empty | (word != 0) | ~(now.fence & ((column == 0) | readout)))
-            ),
+            go.eq(self.jobs.valid & self.sums.valid & may_start),
             self.jobs.ready.eq(go & advance & column_end),
             self.sums.ready.eq(self.jobs.ready),
-            to.eq(now.to),
-            to.position.eq(now.to.position + column),
-            to.x.eq(now.to.x + column),
-            to.offset.eq(now.to.offset + offset),
+            self.parameters.enable.eq(advance),  # read whether needed or not: a short path to many memories
+            self.parameters.address.eq(now.parameter + word),
+            self.membrane_reads.enable.eq(go & advance & now.active & ~first),
+            self.membrane_reads.address.eq(membrane),
+            after.control.valid.eq(go),
+            after.control.active.eq(now.active),
+            after.control.first.eq(first),
+            after.control.last.eq(now.last & (~readout | (column == now.columns - 1))),
+            after.control.final.eq(now.final & (column == now.columns - 1)),
+            after.control.word.eq(word),
+            after.control.word_end.eq(word_end),
+            after.control.job_end.eq(column_end),
+            after.control.membrane.eq(membrane),
+            after.control.to.eq(to),
         ]
+        words = data.ArrayLayout(after.sums.shape(), config.neuron_words)
+        sums_of_column = self.sums.payload[column] if config.columns > 1 else self.sums.payload[0]
+        m.d.comb += after.sums.eq(words(sums_of_column.as_value())[word])
         with m.If(go & advance):
             m.d.sync += word.eq(Mux(word_end, 0, word + 1))
-            with m.If(column_end):
-                m.d.sync += [column.eq(0), offset.eq(0)]
-            with m.Elif(word_end):
-                m.d.sync += column.eq(column + 1)
-                # two positions share a pooled word
-                pooled = layer.write == Write.POOL
-                m.d.sync += offset.eq(offset + Mux(pooled & ~to.x[0], 0, layer.tiles))
+            with m.If(word_end):
+                m.d.sync += column.eq(Mux(column_end, 0, column + 1))
+        self._place(m, to, column, moves=go & advance & word_end, ends=column_end)
+        return after
 
-        membrane = Signal(config.membrane_width)
-        position = Mux(readout, 0, to.position)
+    def _place(self, m, to, column, *, moves, ends):
+        """Where the column's word goes: the job's place, moved on by the columns before."""
+        first = self.jobs.payload.to
+        offset = Signal.like(first.offset)
         m.d.comb += [
-            membrane.eq((position << ceil_log2(words)) + word),
-            self.parameter_enable.eq(advance),  # read whether needed or not: a short path to many memories
-            self.parameter_address.eq(now.parameter + word),
-            self.membrane_read_enable.eq(go & advance & now.active & ~first),
-            self.membrane_read_address.eq(membrane),
+            to.eq(first),
+            to.position.eq(first.position + column),
+            to.x.eq(first.x + column),
+            to.offset.eq(first.offset + offset),
         ]
-        chosen = self.sums.payload[column] if config.columns > 1 else self.sums.payload[0]
-        total = [
-            chosen.as_value().word_select((word << ceil_log2(config.neuron_lanes)) | i, config.accumulator_width)
-            for i in range(config.neuron_lanes)
-        ]
-        before = {
-            "valid": go,
-            "active": now.active,
-            "first": first,
-            "last": last,
-            "final": now.final & (column == now.columns - 1),
-            "word": word,
-            "word_end": word_end,
-            "job_end": column_end,
-            "membrane": membrane,
-            "to": to,
-            "sums": Cat(total),
-        }
-        return self._stage(m, advance, before, "issued")
+        # two positions share a pooled word
+        stays = (self.layer.write == Write.POOL) & ~to.x[0]
+        with m.If(moves):
+            m.d.sync += offset.eq(Mux(ends, 0, offset + Mux(stays, 0, self.layer.tiles)))
 
-    def _fetch(self, m, advance, issued):
+    def _fetch(self, m, issued):
         """Stage 1: parameters and potentials come from block memories, too late in the cycle to add them."""
-        readout = self.layer.kind == Kind.READOUT
-        first = issued["first"]
-        biases, thresholds, before = [], [], []
+        after, first = Signal(_fetched(self.config)), issued.control.first
+        no_bias = (self.layer.kind == Kind.READOUT) & ~first
+        m.d.comb += [after.control.eq(issued.control), after.sums.eq(issued.sums)]
         for i in range(self.config.neuron_lanes):
-            biases.append(Mux(readout & ~first, 0, self.parameter_data[i].bias)[: self.config.potential_width])
-            thresholds.append(self.parameter_data[i].threshold)
-            before.append(Mux(first, 0, self.membrane_read_data[i])[: self.config.potential_width])
-        carried = issued | {"biases": Cat(biases), "thresholds": Cat(thresholds), "before": Cat(before)}
-        return self._stage(m, advance, carried, "fetched")
+            m.d.comb += [
+                after.biases[i].eq(Mux(no_bias, 0, self.parameters.data[i].bias)),
+                after.thresholds[i].eq(self.parameters.data[i].threshold),
+                after.before[i].eq(Mux(first, 0, self.membrane_reads.data[i])),
+            ]
+        return after
 
-    def _integrate(self, m, advance, fetched):
+    def _integrate(self, m, fetched):
         """Stage 2: H = U + sum + bias."""
-        config = self.config
-        width = config.potential_width
-        potential = []
-        for i in range(config.neuron_lanes):
-            total = fetched["sums"].word_select(i, config.accumulator_width).as_signed()
-            bias, before = (fetched[key].word_select(i, width).as_signed() for key in ("biases", "before"))
-            potential.append((before + bias + total)[:width])
-        carried = {key: fetched[key] for key in fetched if key not in ("sums", "biases", "before")}
-        return self._stage(m, advance, carried | {"potentials": Cat(potential)}, "integrated")
+        after = Signal(_integrated(self.config))
+        m.d.comb += [after.control.eq(fetched.control), after.thresholds.eq(fetched.thresholds)]
+        for i in range(self.config.neuron_lanes):
+            m.d.comb += after.potentials[i].eq(fetched.before[i] + fetched.biases[i] + fetched.sums[i])
+        return after
 
-    def _fire(self, m, advance, integrated):
+    def _fire(self, m, integrated):
         """Stage 3: compare with the threshold, reset."""
-        config, layer = self.config, self.layer
-        width = config.potential_width
-        silent = (layer.kind == Kind.READOUT) | ~integrated["active"]
-        spikes, reset = [], []
-        for i in range(config.neuron_lanes):
-            potential = integrated["potentials"].word_select(i, width).as_signed()
-            excess = Signal(signed(width + 1), name=f"excess_{i}")
+        after, neuron = Signal(_fired(self.config)), self.layer.neuron
+        silent = (self.layer.kind == Kind.READOUT) | ~integrated.control.active
+        m.d.comb += after.control.eq(integrated.control)
+        for i in range(self.config.neuron_lanes):
+            potential = integrated.potentials[i]
+            excess = Signal(signed(self.config.potential_width + 1), name=f"excess_{i}")
             spike = Signal(name=f"spike_{i}")
             m.d.comb += [
-                excess.eq(potential - integrated["thresholds"].word_select(i, width).as_signed()),
-                spike.eq((excess >= 0) & ~(layer.neuron.strict & (excess == 0)) & ~silent),
+                excess.eq(potential - integrated.thresholds[i]),
+                spike.eq((excess >= 0) & ~(neuron.strict & (excess == 0)) & ~silent),
+                after.spikes[i].eq(spike),
+                after.reset[i].eq(Mux(spike, Mux(neuron.hard, 0, excess), potential)),
             ]
-            spikes.append(spike)
-            reset.append(Mux(spike, Mux(layer.neuron.hard, 0, excess[:width]), potential.as_unsigned())[:width])
-        carried = {key: integrated[key] for key in integrated if key not in ("potentials", "thresholds")}
-        carried |= {"spikes": Cat(spikes), "reset": Cat(reset)}
-        return self._stage(m, advance, carried, "fired")
+        return after
 
     def _retire(self, m, advance, fired):
         """Stage 4: leak, write the potential, gather the spike word."""
-        config, layer = self.config, self.layer
-        width = config.potential_width
-        readout = layer.kind == Kind.READOUT
+        config, control, neuron = self.config, fired.control, self.layer.neuron
         use = Signal()
         m.d.comb += [
-            use.eq(fired["valid"] & advance),
-            self.membrane_write_enable.eq(use & fired["active"] & ~fired["last"]),
-            self.membrane_write_address.eq(fired["membrane"]),
-            self.result_enable.eq(use & fired["final"]),
-            self.result_address.eq((fired["to"].tile << ceil_log2(config.neuron_words)) + fired["word"]),
-            self.finished.eq(use & fired["job_end"]),
+            use.eq(control.valid & advance),
+            self.membrane_writes.enable.eq(use & control.active & ~control.last),
+            self.membrane_writes.address.eq(control.membrane),
+            self.results.enable.eq(use & control.final),
+            self.results.address.eq((control.to.tile << ceil_log2(config.neuron_words)) + control.word),
+            self.results.data.eq(fired.reset),
+            self.finished.eq(use & control.job_end),
         ]
         for i in range(config.neuron_lanes):
-            reset = fired["reset"].word_select(i, width).as_signed()
-            leaked = (reset + layer.neuron.strict) >> 1
-            m.d.comb += [
-                self.membrane_write_data[i].eq(Mux(layer.neuron.leak, leaked, reset)),
-                self.result_data[i].eq(reset),
-            ]
+            leaked = (fired.reset[i] + neuron.strict) >> 1
+            m.d.comb += self.membrane_writes.data[i].eq(Mux(neuron.leak, leaked, fired.reset[i]))
         gathered, joined = Signal(config.lanes), Signal(config.lanes)
-        m.d.comb += joined.eq(Mux(fired["word"] == 0, 0, gathered))
+        m.d.comb += joined.eq(Mux(control.word == 0, 0, gathered))
         for word in range(config.neuron_words):
-            with m.If(fired["word"] == word):
-                m.d.comb += joined.word_select(word, config.neuron_lanes).eq(fired["spikes"])
+            with m.If(control.word == word):
+                m.d.comb += joined.word_select(word, config.neuron_lanes).eq(fired.spikes)
         with m.If(use):
             m.d.sync += gathered.eq(joined)
         with m.If(advance):
             m.d.sync += [
-                self.spikes.valid.eq(fired["valid"] & fired["word_end"] & ~readout),
+                self.spikes.valid.eq(control.valid & control.word_end & (self.layer.kind != Kind.READOUT)),
                 self.spikes.payload.spikes.eq(joined),
-                self.spikes.payload.to.eq(fired["to"]),
+                self.spikes.payload.to.eq(control.to),
             ]

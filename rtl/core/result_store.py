@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 
 from .config import CoreConfig
 from .layouts import WORD_BITS, potentials
+from .ports import MemoryWritePort
 
 
 class ResultStore(wiring.Component):
@@ -18,7 +19,7 @@ class ResultStore(wiring.Component):
 
     Members
     -------
-    write_enable, write_address, write_data : In(layouts.potentials)
+    writes : In(MemoryWritePort of `layouts.potentials`)
     read_address : In, a class; read_data : Out(32), sign-extended
     """
 
@@ -26,9 +27,7 @@ class ResultStore(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "write_enable": In(1),
-                "write_address": In(max(1, ceil_log2(config.result_words))),
-                "write_data": In(potentials(config)),
+                "writes": In(MemoryWritePort(config.result_width, potentials(config))),
                 "read_address": In(range(max(2, config.classes))),
                 "read_data": Out(WORD_BITS),
             }
@@ -52,8 +51,8 @@ class ResultStore(wiring.Component):
             read.addr.eq(self.read_address >> lane_bits),
             read.en.eq(1),
             self.read_data.eq(chosen),
-            write.en.eq(self.write_enable),
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
+            write.en.eq(self.writes.enable),
+            write.addr.eq(self.writes.address),
+            write.data.eq(self.writes.data),
         ]
         return m

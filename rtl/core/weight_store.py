@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .config import CoreConfig
 from .layouts import WORD_BITS, event, row_event
 from .loadable_memory import LoadableMemory
+from .ports import MemoryWritePort
 
 
 class WeightStore(wiring.Component):
@@ -23,7 +24,7 @@ class WeightStore(wiring.Component):
     -------
     events : In(stream of `layouts.event`); `kv` events never come here
     rows : Out(stream of `layouts.row_event`)
-    write_enable, write_address, write_data : In, as of `LoadableMemory`; not while events come
+    writes : In(MemoryWritePort), as of `LoadableMemory`; not while events come
     fetched : Out(1), a row is read in this cycle
     """
 
@@ -34,9 +35,7 @@ class WeightStore(wiring.Component):
             {
                 "events": In(stream.Signature(event(config))),
                 "rows": Out(stream.Signature(row_event(config))),
-                "write_enable": In(1),
-                "write_address": In(self.memory.write_address.shape()),
-                "write_data": In(WORD_BITS),
+                "writes": In(MemoryWritePort(len(self.memory.writes.address), WORD_BITS)),
                 "fetched": Out(1),
             }
         )
@@ -45,16 +44,14 @@ class WeightStore(wiring.Component):
         m = Module()
         config, incoming, store = self.config, self.events.payload, self.memory
         m.submodules.memory = store
+        wiring.connect(m, wiring.flipped(self.writes), store.writes)
         taken = Signal()
         m.d.comb += [
-            store.write_enable.eq(self.write_enable),
-            store.write_address.eq(self.write_address),
-            store.write_data.eq(self.write_data),
             self.events.ready.eq(~self.rows.valid | self.rows.ready),
             taken.eq(self.events.valid & self.events.ready),
-            store.read_address.eq(incoming.row),
-            store.read_enable.eq(taken & incoming.add),
-            self.fetched.eq(store.read_enable),
+            store.reads.address.eq(incoming.row),
+            store.reads.enable.eq(taken & incoming.add),
+            self.fetched.eq(store.reads.enable),
         ]
         with m.If(taken):
             m.d.sync += [
@@ -65,6 +62,6 @@ class WeightStore(wiring.Component):
         with m.Elif(self.rows.ready):
             m.d.sync += self.rows.valid.eq(0)
         for lane in range(config.lanes):
-            weight = store.read_data.word_select(lane, config.weight_width).as_signed()
+            weight = store.reads.data.word_select(lane, config.weight_width).as_signed()
             m.d.comb += self.rows.payload.elements[lane].eq(weight)
         return m

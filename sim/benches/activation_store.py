@@ -23,7 +23,9 @@ def build(*, config):
 async def writer_goes_first(dut):
     """The scanner is granted a read whenever the writer does not read; data a cycle later."""
     config = CoreConfig(**parameters()["config"])
-    names = "scan_request scan_address writer_request writer_address write_enable write_address write_data"
+    names = (
+        "scanner__request scanner__address writer__enable writer__address writes__enable writes__address writes__data"
+    )
     await start(dut, **dict.fromkeys(names.split(), 0))
     words, wanted = {}, None
     for _ in range(500):
@@ -33,13 +35,13 @@ async def writer_goes_first(dut):
         scan_at, writer_at = random.choice(known), random.choice(known)
         at = writer_at if writer else scan_at
         write = random.random() < 0.5 and not ((scan or writer) and to == at)
-        dut.scan_request.value, dut.scan_address.value = int(scan), scan_at
-        dut.writer_request.value, dut.writer_address.value = int(writer), writer_at
-        dut.write_enable.value, dut.write_address.value, dut.write_data.value = int(write), to, value
+        dut.scanner__request.value, dut.scanner__address.value = int(scan), scan_at
+        dut.writer__enable.value, dut.writer__address.value = int(writer), writer_at
+        dut.writes__enable.value, dut.writes__address.value, dut.writes__data.value = int(write), to, value
         await ReadOnly()
-        assert int(dut.scan_grant.value) == (not writer)
+        assert int(dut.scanner__grant.value) == (not writer)
         if wanted is not None:
-            assert int(dut.read_data.value) == wanted
+            assert int(dut.scanner__data.value) == int(dut.writer__data.value) == wanted
         wanted = words[at] if scan or writer else None
         if write:
             words[to] = value

@@ -33,16 +33,16 @@ class Memory:
         following = None
         while True:
             await FallingEdge(dut.clk)
-            dut.read_data.value = random.getrandbits(len(dut.read_data)) if following is None else following
+            dut.reads__data.value = random.getrandbits(len(dut.reads__data)) if following is None else following
             await ReadOnly()
-            following, at = None, int(dut.read_address.value)
-            if int(dut.read_request.value):
+            following, at = None, int(dut.reads__address.value)
+            if int(dut.reads__enable.value):
                 following = self.words[at]
                 self.reads += 1
-            if int(dut.write_enable.value):
-                to = int(dut.write_address.value)
+            if int(dut.writes__enable.value):
+                to = int(dut.writes__address.value)
                 assert following is None or to != at, "collision"
-                self.words[to] = int(dut.write_data.value)
+                self.words[to] = int(dut.writes__data.value)
                 self.writes += 1
 
 
@@ -63,7 +63,7 @@ def bits_of(config, word):
 
 async def begin(dut):
     config = CoreConfig(**parameters()["config"])
-    await start(dut, layer=0, words__valid=0, words__payload=0, read_data=0)
+    await start(dut, layer=0, words__valid=0, words__payload=0, reads__data=0)
     return config, Memory(dut, config)
 
 

@@ -153,15 +153,15 @@ class Memory:
 
     async def _run(self, dut):
         following = None
-        width = len(dut.read_data)
+        width = len(dut.words__data)
         while True:
             await FallingEdge(dut.clk)
-            dut.read_grant.value = int(random.random() < self.grant)
-            dut.read_data.value = random.getrandbits(width) if following is None else following
+            dut.words__grant.value = int(random.random() < self.grant)
+            dut.words__data.value = random.getrandbits(width) if following is None else following
             await ReadOnly()
             following = None
-            if int(dut.read_request.value) and int(dut.read_grant.value):
-                address = int(dut.read_address.value)
+            if int(dut.words__request.value) and int(dut.words__grant.value):
+                address = int(dut.words__address.value)
                 self.reads.append(address)
                 following = self.contents[address]
             self.offered += int(dut.rows_offered.value)
@@ -201,7 +201,7 @@ async def run_items(dut, memory, tensor, work, *, idle, stall):
 
 
 async def begin(dut, *, grant):
-    ports = dict(layer=0, items__valid=0, items__payload=0, events__ready=0, read_grant=0, read_data=0)
+    ports = dict(layer=0, items__valid=0, items__payload=0, events__ready=0, words__grant=0, words__data=0)
     await start(dut, **ports)
     return Memory(dut, grant=grant)
 

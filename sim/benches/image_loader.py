@@ -38,10 +38,10 @@ async def planes(dut, idle):
         while not done:
             await FallingEdge(dut.clk)
             await ReadOnly()
-            if int(dut.write_enable.value):
-                at = int(dut.write_address.value)
+            if int(dut.writes__enable.value):
+                at = int(dut.writes__address.value)
                 assert at not in written
-                written[at] = int(dut.write_data.value)
+                written[at] = int(dut.writes__data.value)
             done = int(dut.done.value)
         wanted = {}
         for plane in range(PIXEL_BITS):
@@ -54,5 +54,5 @@ async def planes(dut, idle):
         await FallingEdge(dut.clk)
         dut.active.value = 0
         await ReadOnly()
-        assert not int(dut.pixels__ready.value) and not int(dut.write_enable.value)
+        assert not int(dut.pixels__ready.value) and not int(dut.writes__enable.value)
         await FallingEdge(dut.clk)

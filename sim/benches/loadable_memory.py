@@ -28,18 +28,22 @@ async def reads_what_is_there(dut):
     rows = initial_rows(width, depth) + [0] * (depth - depth // 2)
     words = -(-width // WORD_BITS)
     stride = 1 << (words - 1).bit_length()
-    await start(dut, read_enable=0, read_address=0, write_enable=0, write_address=0, write_data=0)
+    await start(dut, reads__enable=0, reads__address=0, writes__enable=0, writes__address=0, writes__data=0)
     wanted = None
     for _ in range(500):
         read, write = random.random() < 0.7, random.random() < 0.4
         row, to, word = random.randrange(depth), random.randrange(depth), random.randrange(words)
         write &= not (read and row == to)
         value = random.getrandbits(WORD_BITS)
-        dut.read_enable.value, dut.read_address.value = int(read), row
-        dut.write_enable.value, dut.write_address.value, dut.write_data.value = int(write), to * stride + word, value
+        dut.reads__enable.value, dut.reads__address.value = int(read), row
+        dut.writes__enable.value, dut.writes__address.value, dut.writes__data.value = (
+            int(write),
+            to * stride + word,
+            value,
+        )
         await ReadOnly()
         if wanted is not None:
-            assert int(dut.read_data.value) == wanted
+            assert int(dut.reads__data.value) == wanted
         if read:
             wanted = rows[row]
         if write:

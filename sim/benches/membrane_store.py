@@ -24,18 +24,18 @@ def build(*, config):
 async def reads_what_was_written(dut):
     """Data a cycle after the address, held until the next read."""
     config = CoreConfig(**parameters()["config"])
-    ports = dict(read_enable=0, read_address=0, write_enable=0, write_address=0, write_data=0)
+    ports = dict(reads__enable=0, reads__address=0, writes__enable=0, writes__address=0, writes__data=0)
     await start(dut, **ports)
     words, wanted = {}, None
     for _ in range(400):
         to, at = random.randrange(config.membrane_words), random.choice(list(words) or [0])
         write, value = random.random() < 0.5, random.getrandbits(potentials(config).size)
         read = at in words and random.random() < 0.5 and not (write and to == at)
-        dut.read_enable.value, dut.read_address.value = int(read), at
-        dut.write_enable.value, dut.write_address.value, dut.write_data.value = int(write), to, value
+        dut.reads__enable.value, dut.reads__address.value = int(read), at
+        dut.writes__enable.value, dut.writes__address.value, dut.writes__data.value = int(write), to, value
         await ReadOnly()
         if wanted is not None:
-            assert int(dut.read_data.value) == wanted
+            assert int(dut.reads__data.value) == wanted
         if read:
             wanted = words[at]
         if write:

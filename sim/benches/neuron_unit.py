@@ -31,14 +31,12 @@ def build(*, config):
 class Memory:
     """A memory of the bench: data a cycle after the address, held until the next read."""
 
-    def __init__(self, dut, name, contents, *, writable):
+    def __init__(self, dut, reads, contents, *, writes=None):
         self.contents, self.reads, self.writes, self.written = contents, [], [], []
-        self.task = cocotb.start_soon(self._run(dut, name, writable))
+        self.task = cocotb.start_soon(self._run(dut, reads, writes))
 
-    async def _run(self, dut, name, writable):
-        prefix = f"{name}_read" if writable else name
-        enable, address = getattr(dut, f"{prefix}_enable"), getattr(dut, f"{prefix}_address")
-        data = getattr(dut, f"{prefix}_data")
+    async def _run(self, dut, reads, writes):
+        enable, address, data = (getattr(dut, f"{reads}__{part}") for part in ("enable", "address", "data"))
         following = None
         while True:
             await FallingEdge(dut.clk)
@@ -50,13 +48,13 @@ class Memory:
                 self.reads.append(int(address.value))
                 at = int(address.value)
                 # parameters are read in vain too: anything comes back
-                following = self.contents[at] if writable else self.contents.get(at, random.getrandbits(8))
-            if writable and int(getattr(dut, f"{name}_write_enable").value):
-                at = int(getattr(dut, f"{name}_write_address").value)
+                following = self.contents[at] if writes else self.contents.get(at, random.getrandbits(8))
+            if writes and int(getattr(dut, f"{writes}__enable").value):
+                at = int(getattr(dut, f"{writes}__address").value)
                 assert not (int(enable.value) and at == self.reads[-1]), "collision"
                 self.writes.append(at)
-                self.written.append(int(getattr(dut, f"{name}_write_data").value))
-                self.contents[at] = int(getattr(dut, f"{name}_write_data").value)
+                self.written.append(int(getattr(dut, f"{writes}__data").value))
+                self.contents[at] = self.written[-1]
 
 
 class Work:
@@ -212,8 +210,8 @@ async def run(dut, work, *, idle, stall):
             "direct": work.direct,
         },
     )
-    membrane = Memory(dut, "membrane", garbage, writable=True)
-    constants = Memory(dut, "parameter", work.parameter_contents(), writable=False)
+    membrane = Memory(dut, "membrane_reads", garbage, writes="membrane_writes")
+    constants = Memory(dut, "parameters", work.parameter_contents())
     jobs, out = Watch(dut, "jobs"), Watch(dut, "spikes")
     results, finished = {}, []
     watcher = cocotb.start_soon(watch(dut, config, results, finished))
@@ -246,13 +244,13 @@ async def watch(dut, config, results, finished):
         await ReadOnly()
         if int(dut.finished.value):
             finished.append(cycle())
-        if int(dut.result_enable.value):
-            results[int(dut.result_address.value)] = unpack(potentials(config), int(dut.result_data.value))
+        if int(dut.results__enable.value):
+            results[int(dut.results__address.value)] = unpack(potentials(config), int(dut.results__data.value))
 
 
 async def begin(dut):
     ports = dict(layer=0, jobs__valid=0, jobs__payload=0, sums__valid=0, sums__payload=0, spikes__ready=0)
-    await start(dut, **ports, parameter_data=0, membrane_read_data=0)
+    await start(dut, **ports, parameters__data=0, membrane_reads__data=0)
     return CoreConfig(**parameters()["config"])
 
 

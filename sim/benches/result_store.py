@@ -25,17 +25,17 @@ def build(*, config):
 async def sign_extended(dut):
     """Each class a cycle after its address, signed."""
     config = CoreConfig(**parameters()["config"])
-    await start(dut, write_enable=0, write_address=0, write_data=0, read_address=0)
+    await start(dut, writes__enable=0, writes__address=0, writes__data=0, read_address=0)
     top = 1 << config.potential_width - 1
     for _ in range(2):
         sums = []
         for word in range(config.result_words):
             row = [random.choice((-top, -1, top - 1, random.randrange(-top, top))) for _ in range(config.neuron_lanes)]
             sums += row
-            dut.write_enable.value, dut.write_address.value = 1, word
-            dut.write_data.value = pack(potentials(config), row)
+            dut.writes__enable.value, dut.writes__address.value = 1, word
+            dut.writes__data.value = pack(potentials(config), row)
             await FallingEdge(dut.clk)
-        dut.write_enable.value = 0
+        dut.writes__enable.value = 0
         for number in random.sample(range(config.classes), config.classes):
             dut.read_address.value = number
             await FallingEdge(dut.clk)

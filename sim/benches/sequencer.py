@@ -1,4 +1,4 @@
-"""`Sequencer` against a loop nest that multiplies."""
+"""`Sequencer`: Programs of layers, fetched and run one after the other."""
 
 import random
 
@@ -6,9 +6,10 @@ import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from spikeloom.rtl.core.config import CoreConfig
-from spikeloom.rtl.core.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind, Scan, Write, job, work_item
+from spikeloom.rtl.core.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind, job, work_item
 from spikeloom.rtl.core.sequencer import Sequencer
 from spikeloom.sim.bench import Watch, cycle, pack, parameters, start, unpack
+from spikeloom.sim.benches.layer_loops import check, loop_nest, random_layer
 
 CASES = [
     {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=8, weight_rows=2000)},
@@ -19,152 +20,6 @@ CASES = [
 
 def build(*, config):
     return Sequencer(config=CoreConfig(**config))
-
-
-def random_layer(config, kind, *, steps=None, direct=0, pool=False):
-    """A descriptor with strides that tell one loop from another."""
-    steps = random.randint(1, 4) if steps is None else steps
-    width, height = random.randint(1, 5), random.randint(1, 4)
-    stride, padding = random.choice(((1, 0), (1, 1), (2, 1)))
-    tiles = random.randint(1, 3)
-    readout = kind == Kind.READOUT
-    attention = kind == Kind.ATTENTION
-    if attention:
-        stride, padding = 1, 0
-    words = random.choice([w for w in (1, 2, 3) if tiles % w == 0]) if attention else random.randint(1, 3)
-    row, space = 17, random.randrange
-
-    def address():
-        return space(1 << config.address_width)
-
-    run = steps if readout or direct else steps + random.choice((0, 0, 2)) * (steps > 0)
-    return dict(
-        kind=kind,
-        index=random.getrandbits(8),
-        direct=direct,
-        steps=steps,
-        steps_in=random.randint(0, 4),
-        steps_run=run,
-        input=dict(base=address(), step=0 if direct else 301, plane=space(99), row=row),
-        key=dict(base=address(), step=317),
-        value=dict(base=address(), step=331),
-        field=dict(
-            position=5,
-            row_stride=stride * row,
-            position_stride=stride * 5,
-            words=words,
-            stride=stride,
-            padding=padding,
-        ),
-        width=width,
-        height=height,
-        positions=width * height,
-        tiles=tiles,
-        tile_tail=random.randint(1, config.lanes),
-        weight_base=space(100),
-        tile_rows=space(300),
-        parameter_base=space(20),
-        write=Write.POOL if pool else random.choice((Write.STORE, Write.ADD)),
-        output=dict(base=address(), step=203, row=tiles * ((width + 1) // 2 if pool else width)),
-        residual=dict(base=address(), step=111),
-        residual_steps=random.randint(0, 4),
-    )
-
-
-def loop_nest(config, d):
-    """Items and jobs of a layer, in order; addresses before they wrap."""
-    items, jobs = [], []
-    groups = [
-        (y, x, min(config.columns, d["width"] - x))
-        for y in range(d["height"])
-        for x in range(0, d["width"], config.columns)
-    ]
-    readout, attention = d["kind"] == Kind.READOUT, d["kind"] == Kind.ATTENTION
-    field = d.get("field")
-    if not d["steps_run"] and not readout:
-        return items, jobs
-    for tile in range(d["tiles"]):
-        if d["direct"]:
-            order = [(step, *group) for group in groups for step in range(d["steps_run"])]
-        else:
-            order = [(step, *group) for step in range(d["steps_run"]) for group in groups]
-        for step, y, x, columns in order:
-            scans = step < d["steps"] and step < d["steps_in"] and not (d["direct"] and step)
-            head = tile // field["words"] * field["words"] if attention else 0
-            if attention and scans and (y, x) == (0, 0):
-                for token in range(d["positions"]):
-                    key, value = (
-                        d[name]["base"] + step * d[name]["step"] + token * field["position"]
-                        for name in ("key", "value")
-                    )
-                    items.append(
-                        dict(
-                            scan=Scan.KV,
-                            pointer=key + head,
-                            value_pointer=value + tile,
-                            row=d["weight_base"] + tile * d["tile_rows"],
-                            clear=token == 0,
-                        )
-                    )
-            item = dict(scan=Scan.NONE, columns=columns, tail=tile == d["tiles"] - 1)
-            item["keep"] = d["direct"] and step < d["steps"] - 1
-            if scans:
-                pointer = d["input"]["base"] + step * d["input"]["step"] + head
-                pointer += y * field["row_stride"] + x * field["position_stride"]
-                item |= dict(
-                    scan=Scan.FIELD,
-                    pointer=pointer,
-                    x=x * field["stride"] - field["padding"],
-                    y=y * field["stride"] - field["padding"],
-                    row=d["weight_base"] + tile * d["tile_rows"],
-                )
-            items.append(item)
-            jobs.append(one_job(config, d, tile, step, y, x, columns))
-    return items, jobs
-
-
-def one_job(config, d, tile, step, y, x, columns):
-    readout, pool = d["kind"] == Kind.READOUT, d["write"] == Write.POOL
-    position = y * d["width"] + x
-    ends = position + columns == d["positions"] and step == d["steps_run"] - 1
-    words = config.neuron_words
-    if tile == d["tiles"] - 1:
-        words = -(-d["tile_tail"] // config.neuron_lanes)
-    offset = y // 2 * d["output"]["row"] + x // 2 * d["tiles"] if pool else y * d["output"]["row"] + x * d["tiles"]
-    active = step < d["steps"]
-    return dict(
-        active=active,
-        first=step == 0 and (not readout or position == 0) if active else None,
-        last=(ends if readout else step == d["steps"] - 1) if active else None,
-        final=readout and ends,
-        fence=position == 0 or d["direct"] or readout,
-        parameter=d["parameter_base"] + tile * config.neuron_words,
-        words=words,
-        columns=columns,
-        to=dict(
-            step=step,
-            tile=tile,
-            position=position,
-            x=x,
-            y=y,
-            offset=offset + tile,
-            out=d["output"]["base"] + step * d["output"]["step"],
-            residual=d["residual"]["base"] + step * d["residual"]["step"],
-            has_residual=step < d["residual_steps"],
-        ),
-    )
-
-
-def check(layout, bits, wanted, where):
-    """The fields that are wanted, modulo what they hold."""
-    got = unpack(layout, bits)
-    for key, value in wanted.items():
-        if key == "to":
-            check(layout[key].shape, layout.from_bits(bits)[key].as_bits(), value, where)
-        elif value is not None:
-            mask = (1 << layout[key].width) - 1
-            value = value.value if isinstance(value, Scan) else int(value)
-            assert got[key] & mask == value & mask, (where, key, got, wanted)
 
 
 class Surroundings:
@@ -181,7 +36,7 @@ class Surroundings:
         while True:
             await FallingEdge(dut.clk)
             if address is not None:
-                dut.program_data.value = self.words[address]
+                dut.program__data.value = self.words[address]
             dut.items__ready.value = int(random.random() >= self.stall)
             dut.jobs__ready.value = int(random.random() >= self.stall)
             finish = int(self.outstanding > 0 and random.random() < 0.5)
@@ -189,7 +44,7 @@ class Surroundings:
             dut.quiet.value = int(random.random() < 0.5)
             dut.image_loaded.value = int(random.random() < 0.2)
             await ReadOnly()
-            address = int(dut.program_address.value) if int(dut.program_enable.value) else None
+            address = int(dut.program__address.value) if int(dut.program__enable.value) else None
             if address is not None:
                 self.fetches.append((cycle(), address))
             self.outstanding += int(dut.jobs__valid.value) * int(dut.jobs__ready.value) - finish
@@ -213,7 +68,7 @@ async def program(dut, stall):
     layers.append(random_layer(config, Kind.READOUT))
     bits = [pack(DESCRIPTOR, d) for d in layers] + [0]
     words = [b >> WORD_BITS * i & (1 << WORD_BITS) - 1 for b in bits for i in range(DESCRIPTOR_WORDS)]
-    ports = "start program_data image_loaded items__ready jobs__ready job_finished"
+    ports = "start program__data image_loaded items__ready jobs__ready job_finished"
     await start(dut, **dict.fromkeys(ports.split(), 0), quiet=1)
     around = Surroundings(dut, words, stall=stall)
     nests = [loop_nest(config, d) if d["kind"] != Kind.IMAGE else ([], []) for d in layers]
@@ -252,7 +107,7 @@ async def fetch_time(dut):
     layers = [random_layer(config, Kind.ACCUMULATE, steps=s) for s in (0, 0, 1)]
     bits = [pack(DESCRIPTOR, d) for d in layers] + [0]
     words = [b >> WORD_BITS * i & (1 << WORD_BITS) - 1 for b in bits for i in range(DESCRIPTOR_WORDS)]
-    ports = "start program_data image_loaded items__ready jobs__ready job_finished"
+    ports = "start program__data image_loaded items__ready jobs__ready job_finished"
     await start(dut, **dict.fromkeys(ports.split(), 0), quiet=1)
     around, items = Surroundings(dut, words, stall=0), Watch(dut, "items")
     dut.start.value = 1

@@ -51,7 +51,9 @@ async def rows_of_events(dut, idle, stall):
     if not rows:
         rows += initial_rows(config)
         rows += [[0] * config.lanes for _ in range(config.weight_rows - len(rows))]
-    await start(dut, events__valid=0, events__payload=0, rows__ready=0, write_enable=0, write_address=0, write_data=0)
+    await start(
+        dut, events__valid=0, events__payload=0, rows__ready=0, writes__enable=0, writes__address=0, writes__data=0
+    )
     fetched = []
     cocotb.start_soon(watch_fetched(dut, fetched))
     for _ in range(2):
@@ -68,11 +70,11 @@ async def host_write(dut, config, index, bits):
     stride = 1 << (words - 1).bit_length()
     for word in random.sample(range(words), words):
         await FallingEdge(dut.clk)
-        dut.write_enable.value = 1
-        dut.write_address.value = index * stride + word
-        dut.write_data.value = bits >> WORD_BITS * word & (1 << WORD_BITS) - 1
+        dut.writes__enable.value = 1
+        dut.writes__address.value = index * stride + word
+        dut.writes__data.value = bits >> WORD_BITS * word & (1 << WORD_BITS) - 1
     await FallingEdge(dut.clk)
-    dut.write_enable.value = 0
+    dut.writes__enable.value = 0
 
 
 async def check_events(dut, config, rows, fetched, idle, stall):

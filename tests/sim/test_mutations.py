@@ -12,14 +12,19 @@ from spikeloom.sim.regress import bench, run_case
 # bench, class, old text, new text; each was seen to fail for the reason that the text tells
 MUTATIONS = [
     ("ac_array", "AcArray", "hands_over & ~row.marker.keep", "hands_over & row.marker.keep"),
-    ("event_scanner", "EventScanner", "(column_x < layer.in_width)", "(column_x <= layer.in_width)"),
-    ("kv_store", "KvStore", "(row == update_row)", "(row != update_row)"),
+    ("scan_cursor", "ScanCursor", "(at.x < field.width)", "(at.x <= field.width)"),
+    ("word_gatherer", "WordGatherer", "(dirty | (spikes & ~here.kv))", "spikes & ~here.kv"),
+    ("bit_emitter", "BitEmitter", "held.marker.last & ~rest.any()", "held.marker.last"),
+    ("event_scanner", "EventScanner", "queue.level < FIFO_DEPTH - IN_FLIGHT", "queue.w_rdy"),
+    ("kv_store", "KvStore", "(row == update.row)", "(row != update.row)"),
     ("neuron_unit", "NeuronUnit", "now.active & ~first)", "now.active)"),
-    ("neuron_unit", "NeuronUnit", "(reset + layer.neuron.strict) >> 1", "reset >> 1"),
+    ("neuron_unit", "NeuronUnit", "(fired.reset[i] + neuron.strict) >> 1", "fired.reset[i] >> 1"),
     ("image_loader", "ImageLoader", "value.eq(0) for value in pixel", ""),
     ("activation_writer", "ActivationWriter", "carried.eq(old & carry)", "carried.eq(old | carry)"),
     ("time_mask", "TimeMaskController", "(step < layer.steps_in)", "(step <= layer.steps_in)"),
-    ("sequencer", "Sequencer", "self.x + columns >= layer.width", "self.x + columns > layer.width"),
+    ("sequencer", "Sequencer", "(outstanding == 0) & self.quiet", "outstanding == 0"),
+    ("layer_loops", "LayerLoops", "self.config.columns >= layer.width", "self.config.columns > layer.width"),
+    ("layer_loops", "LayerLoops", "step.key + layer.key.step", "step.key + layer.input.step"),
 ]
 
 

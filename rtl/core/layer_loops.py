@@ -1,0 +1,280 @@
+"""The loops of a layer: tiles, steps and positions become work items and jobs."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .config import CoreConfig
+from .layouts import DESCRIPTOR, Kind, Scan, Write, coordinate, job, work_item
+from .time_mask import TimeMaskController
+
+
+def _walk(config: CoreConfig) -> data.StructLayout:
+    """Where the loops of a layer are, loop by loop: its index and the addresses at which its present pass began."""
+    layer, address = {name: field.shape for name, field in DESCRIPTOR}, config.address_width
+    return data.StructLayout(
+        {
+            "tile": data.StructLayout(
+                {
+                    "index": layer["tiles"],
+                    "weight_row": config.row_width,
+                    "parameter": config.parameter_width,
+                    "head": address,  # attention: first word of the head in a position of Q and K
+                    "head_word": layer["field"]["words"].shape,  # of the tile, in its head
+                }
+            ),
+            "step": data.StructLayout(
+                {
+                    "index": layer["steps"],
+                    "input": address,
+                    "key": address,
+                    "value": address,
+                    "output": address,
+                    "residual": address,
+                }
+            ),
+            "token": data.StructLayout({"index": layer["positions"], "key": address, "value": address}),
+            "row": data.StructLayout({"y": layer["height"], **_at(config), "in_y": coordinate()}),
+            "group": data.StructLayout({"x": layer["width"], **_at(config), "in_x": coordinate()}),
+        }
+    )
+
+
+def _at(config):
+    """Of the first position of a row or group: its number, the first tap in the step, the word in an output plane."""
+    return {"position": DESCRIPTOR["positions"].shape, "input": config.address_width, "output": config.address_width}
+
+
+_ENDS = data.StructLayout({"x": 1, "positions": 1, "tiles": 1})
+"""Which loops end with the group at hand; positions: with its row."""
+
+
+class LayerLoops(wiring.Component):
+    """Work items for the scanner and jobs for the neurons, in the order in which a layer runs.
+
+    A layer runs ``for tile, for step < steps_run, for group of positions``; a direct layer ``for tile, for group, for
+    step``, since its sums serve all steps. Attention has the tokens of K and V before the positions of each scanned
+    step. Masked steps do not run, or scan nothing where a residual is copied. All addresses are sums of the
+    descriptor's strides: nothing is multiplied.
+
+    An item and a job a cycle at most.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    layer : In(layouts.DESCRIPTOR), constant from `start` to `ended`
+    start : In(1), to the first item of the layer, a cycle or more before `run`
+    run : In(1), items and jobs are offered
+    items : Out(stream of `layouts.work_item`)
+    jobs : Out(stream of `layouts.job`)
+    skip : Out(1), the layer runs no step at all
+    ended : Out(1), the last item and job are taken in this cycle
+    """
+
+    def __init__(self, *, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "layer": In(DESCRIPTOR),
+                "start": In(1),
+                "run": In(1),
+                "items": Out(stream.Signature(work_item(config))),
+                "jobs": Out(stream.Signature(job(config))),
+                "skip": Out(1),
+                "ended": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        layer, walk = self.layer, Signal(_walk(self.config))
+        m.submodules.time_mask = mask = TimeMaskController()
+        # of the layer, constant while it runs
+        last = Signal(data.StructLayout({"y": walk.row.y.shape(), "tile": walk.tile.index.shape()}))
+        m.d.sync += [last.y.eq(layer.height - 1), last.tile.eq(layer.tiles - 1)]
+        kv, taken, ends = Signal(), Signal(), Signal(_ENDS)
+        ends_x = walk.group.x + self.config.columns >= layer.width
+        m.d.comb += [
+            mask.layer.eq(layer),
+            mask.step.eq(walk.step.index),
+            self.skip.eq(mask.skip),
+            ends.x.eq(ends_x),
+            ends.positions.eq(ends_x & (walk.row.y == last.y)),
+            ends.tiles.eq(walk.tile.index == last.tile),
+            kv.eq((layer.kind == Kind.ATTENTION) & mask.scan & (walk.token.index != layer.positions)),
+            self.items.valid.eq(self.run & (self.jobs.ready | kv)),
+            taken.eq(self.items.valid & self.items.ready),
+            self.jobs.valid.eq(taken & ~kv),
+            self.ended.eq(taken & ~kv & ends.positions & mask.end & ends.tiles),
+        ]
+        self._offer_item(m, walk, mask, kv, ends)
+        self._offer_job(m, walk, mask, ends)
+        with m.If(self.start):
+            self._start_layer(m, walk)
+        with m.If(taken & kv):
+            self._next_token(m, walk)
+        with m.If(taken & ~kv):
+            self._next_group(m, walk, mask, ends)
+        return m
+
+    def _start_layer(self, m, walk):
+        layer = self.layer
+        m.d.sync += [
+            walk.tile.eq(0),
+            walk.tile.weight_row.eq(layer.weight_base),
+            walk.tile.parameter.eq(layer.parameter_base),
+        ]
+        self._start_steps(m, walk)
+        self._start_positions(m, walk, tile=0)
+
+    def _start_steps(self, m, walk):
+        """To the first step: of K and V the tokens too."""
+        layer = self.layer
+        m.d.sync += [
+            walk.step.eq(0),
+            walk.step.output.eq(layer.output.base),
+            walk.step.residual.eq(layer.residual.base),
+            walk.step.key.eq(layer.key.base),
+            walk.step.value.eq(layer.value.base),
+            walk.token.eq(0),
+            walk.token.key.eq(layer.key.base),
+            walk.token.value.eq(layer.value.base),
+        ]
+
+    def _start_positions(self, m, walk, *, tile, step=0):
+        """To the first position: of `tile`, whose words have its number, and of the step that begins at `step`."""
+        m.d.sync += [
+            walk.row.eq(0),
+            walk.group.eq(0),
+            walk.row.in_y.eq(-self.layer.field.padding),
+            walk.group.in_x.eq(-self.layer.field.padding),
+            *(at.input.eq(step) for at in (walk.row, walk.group)),
+            *(at.output.eq(tile) for at in (walk.row, walk.group)),
+        ]
+
+    def _next_group(self, m, walk, mask, ends):
+        """Advance the innermost loop that has not ended, restart those inside it."""
+        layer = self.layer
+        with m.If(mask.end | ~layer.direct):
+            self._next_position(m, walk, ends)
+        with m.If(layer.direct):
+            self._next_step(m, walk)
+            with m.If(mask.end):
+                self._start_steps(m, walk)
+        with m.If(ends.positions & ~layer.direct):
+            self._next_step(m, walk)
+            self._start_positions(m, walk, tile=walk.tile.index, step=walk.step.input + layer.input.step)
+        with m.If(ends.positions & mask.end):
+            self._start_steps(m, walk)
+            self._start_positions(m, walk, tile=walk.tile.index + 1)
+            self._next_tile(m, walk)
+
+    def _next_token(self, m, walk):
+        position = self.layer.field.position
+        m.d.sync += [
+            walk.token.index.eq(walk.token.index + 1),
+            walk.token.key.eq(walk.token.key + position),
+            walk.token.value.eq(walk.token.value + position),
+        ]
+
+    def _next_position(self, m, walk, ends):
+        layer, field, columns = self.layer, self.layer.field, self.config.columns
+        row, group = walk.row, walk.group
+        shift = ceil_log2(columns)
+        pooled = layer.write == Write.POOL
+        moves_pooled = group.x[0] if columns == 1 else 1
+        by_pooled = Mux(moves_pooled, layer.tiles << max(shift - 1, 0), 0)
+        with m.If(~ends.x):
+            m.d.sync += [
+                group.x.eq(group.x + columns),
+                group.in_x.eq(group.in_x + (field.stride << shift)),
+                group.input.eq(group.input + (field.position_stride << shift)),
+                group.position.eq(group.position + columns),
+                group.output.eq(group.output + Mux(pooled, by_pooled, layer.tiles << shift)),
+            ]
+        with m.Else():
+            output = row.output + Mux(pooled & ~row.y[0], 0, layer.output.row)
+            m.d.sync += [
+                row.y.eq(row.y + 1),
+                row.in_y.eq(row.in_y + field.stride),
+                group.x.eq(0),
+                group.in_x.eq(-field.padding),
+                *(at.input.eq(row.input + field.row_stride) for at in (row, group)),
+                *(at.output.eq(output) for at in (row, group)),
+                *(at.position.eq(row.position + layer.width) for at in (row, group)),
+            ]
+
+    def _next_step(self, m, walk):
+        step, layer = walk.step, self.layer
+        m.d.sync += [
+            step.index.eq(step.index + 1),
+            step.input.eq(step.input + layer.input.step),
+            step.output.eq(step.output + layer.output.step),
+            step.residual.eq(step.residual + layer.residual.step),
+            walk.token.index.eq(0),
+            *(at.key.eq(step.key + layer.key.step) for at in (step, walk.token)),
+            *(at.value.eq(step.value + layer.value.step) for at in (step, walk.token)),
+        ]
+
+    def _next_tile(self, m, walk):
+        tile, words = walk.tile, self.layer.field.words
+        m.d.sync += [
+            tile.index.eq(tile.index + 1),
+            tile.weight_row.eq(tile.weight_row + self.layer.tile_rows),
+            tile.parameter.eq(tile.parameter + self.config.neuron_words),
+        ]
+        with m.If(tile.head_word == words - 1):  # the next tile belongs to the next head
+            m.d.sync += [tile.head_word.eq(0), tile.head.eq(tile.head + words)]
+        with m.Else():
+            m.d.sync += tile.head_word.eq(tile.head_word + 1)
+
+    def _columns(self, walk, ends):
+        """Positions of the group at hand."""
+        return Mux(ends.x, self.layer.width - walk.group.x, self.config.columns)
+
+    def _offer_item(self, m, walk, mask, kv, ends):
+        item, layer = self.items.payload, self.layer
+        head = Mux(layer.kind == Kind.ATTENTION, walk.tile.head, 0)
+        m.d.comb += [
+            item.scan.eq(Mux(kv, Scan.KV, Mux(mask.scan, Scan.FIELD, Scan.NONE))),
+            item.pointer.eq(Mux(kv, walk.token.key, layer.input.base + walk.group.input) + head),
+            item.value_pointer.eq(walk.token.value + walk.tile.index),
+            item.x.eq(walk.group.in_x),
+            item.y.eq(walk.row.in_y),
+            item.columns.eq(self._columns(walk, ends)),
+            item.row.eq(walk.tile.weight_row),
+            item.tail.eq(ends.tiles),
+            item.clear.eq(walk.token.index == 0),
+            item.keep.eq(mask.keep),
+        ]
+
+    def _offer_job(self, m, walk, mask, ends):
+        config, layer = self.config, self.layer
+        work, to = self.jobs.payload, self.jobs.payload.to
+        tail_words = Signal.like(work.words)
+        m.d.sync += tail_words.eq((layer.tile_tail + config.neuron_lanes - 1) >> ceil_log2(config.neuron_lanes))
+        readout, first = layer.kind == Kind.READOUT, walk.group.position == 0
+        ends_all = ends.positions & mask.end
+        m.d.comb += [
+            work.active.eq(mask.active),
+            work.first.eq(mask.first & (first | ~readout)),
+            work.last.eq(Mux(readout, ends_all, mask.last)),
+            work.final.eq(readout & ends_all),
+            work.fence.eq(first | layer.direct | readout),
+            work.parameter.eq(walk.tile.parameter),
+            work.words.eq(Mux(ends.tiles, tail_words, config.neuron_words)),
+            work.columns.eq(self._columns(walk, ends)),
+            to.step.eq(walk.step.index),
+            to.tile.eq(walk.tile.index),
+            to.position.eq(walk.group.position),
+            to.x.eq(walk.group.x),
+            to.y.eq(walk.row.y),
+            to.offset.eq(walk.group.output),
+            to.out.eq(walk.step.output),
+            to.residual.eq(walk.step.residual),
+            to.has_residual.eq(walk.step.index < layer.residual_steps),
+        ]

@@ -1,0 +1,193 @@
+"""The loops of a scan: planes, taps, channel words and columns of one work item after another."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .config import CoreConfig
+from .layouts import DESCRIPTOR, Scan, coordinate, slot, work_item
+
+
+def _place(config: CoreConfig) -> data.StructLayout:
+    """Where the loops are: the counters, and the addresses and rows at which each loop's present pass began."""
+    counts = DESCRIPTOR["field"].shape
+    return data.StructLayout(
+        {
+            "value": 1,  # KV: at the word of V, which comes first
+            "double": 1,  # FIELD: between two planes
+            "plane": counts["planes"].shape,
+            "tap_y": counts["kernel"].shape,
+            "tap_x": counts["kernel"].shape,
+            "word": counts["words"].shape,
+            "column": range(config.columns + 1),
+            "plane_address": config.address_width,
+            "tap_y_address": config.address_width,
+            "tap_x_address": config.address_width,
+            "word_address": config.address_width,
+            "address": config.address_width,
+            "y": coordinate(),
+            "first_x": coordinate(),  # of column 0
+            "x": coordinate(),
+            "tap_row": config.row_width,
+            "row": config.row_width,
+        }
+    )
+
+
+_ENDS = data.StructLayout({"column": 1, "word": 1, "tap_x": 1, "tap_y": 1, "item": 1})
+"""Which loops end with the slot at hand."""
+
+
+class ScanCursor(wiring.Component):
+    """Walks planes, taps, channel words and columns of an item: one slot a cycle, and one cycle more an item.
+
+    ::
+
+        FIELD   for plane, most significant first: for tap y, for tap x, for word, for column: a slot
+                between planes: a slot with `double`
+        KV      a slot for the word of V, then one for each word of K
+        NONE    a slot
+
+    Taps outside the image are not read and take one slot. The last slot of FIELD and NONE has `last`.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    layer : In(layouts.DESCRIPTOR), constant from a cycle before the first item on
+    items : In(stream of `layouts.work_item`)
+    slots : Out(stream of `layouts.slot`)
+    """
+
+    def __init__(self, *, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "layer": In(DESCRIPTOR),
+                "items": In(stream.Signature(work_item(config))),
+                "slots": Out(stream.Signature(slot(config))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        started, item, at = Signal(), Signal(work_item(self.config)), Signal(_place(self.config))
+        # of the layer, constant for long before an item comes: no arithmetic in front of the loops
+        last = Signal(data.StructLayout({"word": at.word.shape(), "tap": at.tap_x.shape()}))
+        channels = Signal(self.config.row_width)
+        field = self.layer.field
+        m.d.sync += [
+            last.word.eq(field.words - 1),
+            last.tap.eq(field.kernel - 1),
+            channels.eq(((field.words - 1) << ceil_log2(self.config.lanes)) + field.tail),
+        ]
+        inside, ends = self._look(m, item, at, last)
+        self._offer(m, item, at, inside, ends, last)
+        m.d.comb += [self.slots.valid.eq(started), self.items.ready.eq(~started)]
+        with m.If(self.items.valid & self.items.ready):
+            m.d.sync += [started.eq(1), item.eq(self.items.payload)]
+            self._begin(m, at)
+        with m.If(self.slots.valid & self.slots.ready):
+            with m.If(ends.item):
+                m.d.sync += started.eq(0)
+            with m.Elif(at.value):
+                m.d.sync += at.value.eq(0)
+            with m.Elif(at.double):
+                m.d.sync += at.double.eq(0)
+            with m.Else():
+                self._advance(m, item, at, ends, channels)
+        return m
+
+    def _begin(self, m, at):
+        new = self.items.payload
+        starts = (at.plane_address, at.tap_y_address, at.tap_x_address, at.word_address, at.address)
+        m.d.sync += [
+            *(counter.eq(0) for counter in (at.column, at.word, at.tap_x, at.tap_y)),
+            *(address.eq(new.pointer) for address in starts),
+            at.plane.eq(self.layer.field.planes - 1),
+            at.value.eq(new.scan == Scan.KV),
+            at.y.eq(new.y),
+            *(x.eq(new.x) for x in (at.first_x, at.x)),
+            *(row.eq(new.row) for row in (at.tap_row, at.row)),
+        ]
+
+    def _look(self, m, item, at, last):
+        """Whether the slot's column is inside the image, and which loops end."""
+        field, columns = self.layer.field, self.config.columns
+        is_field, is_kv = item.scan == Scan.FIELD, item.scan == Scan.KV
+        inside, dead = Signal(), Signal()  # dead: no column of the tap can be inside
+        y_inside = (at.y >= 0) & (at.y < field.height)
+        x_inside = (at.x >= 0) & (at.x < field.width)
+        m.d.comb += [
+            inside.eq(y_inside & x_inside & (at.column < item.columns)),
+            dead.eq(is_field & (~y_inside | ((columns == 1) & ~x_inside))),
+        ]
+        ends = Signal(_ENDS)
+        column = dead | is_kv | (at.column == columns - 1)
+        word = column & (dead | (at.word == last.word))
+        tap_x = word & (at.tap_x == last.tap)
+        tap_y = tap_x & (at.tap_y == last.tap)
+        words = ~at.value & ~at.double  # the slot is one of the loops'
+        m.d.comb += [
+            ends.column.eq(column),
+            ends.word.eq(word),
+            ends.tap_x.eq(tap_x),
+            ends.tap_y.eq(tap_y),
+            ends.item.eq(Mux(is_field, words & tap_y & (at.plane == 0), ~is_kv | (words & word))),
+        ]
+        return inside, ends
+
+    def _offer(self, m, item, at, inside, ends, last):
+        now, is_kv = self.slots.payload, item.scan == Scan.KV
+        marks = at.value | at.double | (item.scan == Scan.NONE)
+        m.d.comb += [
+            now.reads.eq(is_kv | ((item.scan == Scan.FIELD) & ~at.double & inside)),
+            now.address.eq(Mux(at.value, item.value_pointer, at.address)),
+            now.column.eq(at.column),
+            now.complete.eq(marks | ends.column),
+            now.channels.eq(Mux(at.word == last.word, self.layer.field.tail, self.config.lanes)),
+            now.row.eq(at.row),
+            now.kv.eq(is_kv),
+            now.value.eq(at.value),
+            now.clear.eq(at.value & item.clear),
+            now.marker.tail.eq(item.tail),
+            now.marker.double.eq(at.double),
+            now.marker.last.eq(ends.item & ~is_kv),
+            now.marker.keep.eq(item.keep),
+        ]
+
+    def _advance(self, m, item, at, ends, channels):
+        """Advance the innermost loop that has not ended, restart those inside it."""
+        layer, field = self.layer, self.layer.field
+
+        def point(address, *outer):
+            m.d.sync += [place.eq(address) for place in (at.address, at.word_address, *outer)]
+
+        with m.If(~ends.column):
+            m.d.sync += [
+                at.column.eq(at.column + 1),
+                at.address.eq(at.address + field.position_stride),
+                at.x.eq(at.x + field.stride),
+            ]
+        with m.Else():
+            m.d.sync += [at.column.eq(0), at.x.eq(at.first_x)]
+        with m.If(ends.column & ~ends.word):
+            m.d.sync += [at.word.eq(at.word + 1), at.row.eq(at.row + self.config.lanes)]
+            point(at.word_address + 1)
+        with m.If(ends.word):
+            m.d.sync += [at.word.eq(0), *(row.eq(at.tap_row + channels) for row in (at.tap_row, at.row))]
+        with m.If(ends.word & ~ends.tap_x):
+            m.d.sync += [at.tap_x.eq(at.tap_x + 1), *(x.eq(at.first_x + 1) for x in (at.first_x, at.x))]
+            point(at.tap_x_address + field.position, at.tap_x_address)
+        with m.If(ends.tap_x):
+            m.d.sync += [at.tap_x.eq(0), *(x.eq(item.x) for x in (at.first_x, at.x))]
+        with m.If(ends.tap_x & ~ends.tap_y):
+            m.d.sync += [at.tap_y.eq(at.tap_y + 1), at.y.eq(at.y + 1)]
+            point(at.tap_y_address + layer.input.row, at.tap_x_address, at.tap_y_address)
+        with m.If(ends.tap_y):
+            m.d.sync += [at.tap_y.eq(0), at.y.eq(item.y), at.plane.eq(at.plane - 1), at.double.eq(1)]
+            m.d.sync += [row.eq(item.row) for row in (at.tap_row, at.row)]
+            point(at.plane_address - layer.input.plane, at.tap_x_address, at.tap_y_address, at.plane_address)

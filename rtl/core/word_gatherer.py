@@ -1,0 +1,94 @@
+"""Reads the words of a scan's slots, joins those of the columns and keeps what matters."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import CoreConfig
+from .layouts import slot, spike_group
+from .ports import GrantedReadPort
+
+
+class WordGatherer(wiring.Component):
+    """Slots become groups: one word of channels of every column, those without a spike dropped.
+
+    A group without a spike is kept for its marker: `last`, `clear`, or `double` of sums that are not zero. The word
+    of V of a KV item goes with all groups of the item.
+
+    A slot a cycle. A group leaves two cycles after its last slot.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    slots : In(stream of `layouts.slot`)
+    words : Out(GrantedReadPort), of the activation memory
+    groups : Out(stream of `layouts.spike_group`), must be taken at once
+    room : In(1), three groups can be taken: of this slot, and of the two on their way
+    rows_offered : Out, channels of the words of receptive fields of which some column is read, in this cycle
+    """
+
+    def __init__(self, *, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "slots": In(stream.Signature(slot(config))),
+                "words": Out(GrantedReadPort(config.address_width, config.lanes)),
+                "groups": Out(stream.Signature(spike_group(config))),
+                "room": In(1),
+                "rows_offered": Out(8),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        now, taken = self.slots.payload, Signal()
+        m.d.comb += [
+            self.words.request.eq(self.slots.valid & now.reads & self.room),
+            self.words.address.eq(now.address),
+            self.slots.ready.eq(self.room & (~now.reads | self.words.grant)),
+            taken.eq(self.slots.valid & self.slots.ready),
+        ]
+        # a cycle after a slot its word comes, another later it is here
+        coming, here = Signal.like(now), Signal.like(now)
+        comes, valid, word = Signal(), Signal(), Signal(self.config.lanes)
+        m.d.sync += [
+            comes.eq(taken),
+            valid.eq(comes),
+            coming.eq(now),
+            here.eq(coming),
+            word.eq(Mux(coming.reads, self.words.data, 0)),
+        ]
+        self._join(m, valid, here, word)
+        self._keep(m, valid, here)
+        self._count_rows(m, taken, now)
+        return m
+
+    def _join(self, m, valid, here, word):
+        """The words of the columns so far, and the word of V."""
+        group, spikes, values = self.groups.payload, Mux(here.value, 0, word), Signal(self.config.lanes)
+        for c in range(self.config.columns):
+            before = Signal(self.config.lanes, name=f"before_{c}")
+            m.d.comb += group.spikes[c].eq(Mux(here.column == c, spikes, Mux(here.column > c, before, 0)))
+            with m.If(valid & (here.column == c)):
+                m.d.sync += before.eq(spikes)
+        with m.If(valid & here.value):
+            m.d.sync += values.eq(word)
+        m.d.comb += [group.values.eq(values), *(group[key].eq(here[key]) for key in ("row", "kv", "clear", "marker"))]
+
+    def _keep(self, m, valid, here):
+        spikes = self.groups.payload.spikes.as_value().any()
+        dirty = Signal()  # the item has sent spikes
+        with m.If(valid & here.complete):
+            m.d.sync += dirty.eq(~here.marker.last & (dirty | (spikes & ~here.kv)))
+        matters = spikes | here.marker.last | here.clear | (here.marker.double & dirty)
+        m.d.comb += self.groups.valid.eq(valid & here.complete & matters)
+
+    def _count_rows(self, m, taken, now):
+        seen = Signal()  # a column of the group was read
+        with m.If(taken):
+            m.d.sync += seen.eq(~now.complete & (seen | now.reads))
+        counts = taken & now.complete & ~now.kv & (seen | now.reads)
+        m.d.comb += self.rows_offered.eq(Mux(counts, now.channels, 0))

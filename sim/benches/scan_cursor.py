@@ -1,0 +1,114 @@
+"""`ScanCursor` against loops that multiply."""
+
+import random
+
+import cocotb
+
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import DESCRIPTOR, Scan, slot, work_item
+from spikeloom.rtl.core.scan_cursor import ScanCursor
+from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, receive, send, start, unpack
+
+CASES = [
+    {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4, weight_rows=300)},
+    {"config": dict(lanes=8, columns=2, neuron_lanes=2, kv_rows=16, weight_width=4, weight_rows=600)},
+    {"config": dict(lanes=32, columns=4, neuron_lanes=8, weight_rows=1000)},
+]
+
+
+def build(*, config):
+    return ScanCursor(config=CoreConfig(**config))
+
+
+def random_layer(config, planes):
+    """Strides that tell one loop from another."""
+    kernel, stride, words = random.choice((1, 3)), random.choice((1, 2)), random.randint(1, 3)
+    field = dict(position=5, row_stride=stride * 37, position_stride=stride * 5, words=words, planes=planes)
+    field |= dict(tail=random.randint(1, config.lanes), width=random.randint(2, 5), height=random.randint(2, 5))
+    field |= dict(kernel=kernel, stride=stride, padding=kernel // 2)
+    return {"input": {"plane": 401, "row": 37}, "field": field}
+
+
+def field_slots(config, layer, item):
+    """The slots of a receptive field, in order; None where a value means nothing."""
+    field, slots = layer["field"], []
+    channels = (field["words"] - 1) * config.lanes + field["tail"]
+    for plane in range(field["planes"]):
+        if plane:
+            slots.append(a_slot(item, complete=1, double=1))
+        for tap in range(field["kernel"] ** 2):
+            tap_y, tap_x = divmod(tap, field["kernel"])
+            y, xs = item["y"] + tap_y, [item["x"] + tap_x + c * field["stride"] for c in range(config.columns)]
+            in_y = 0 <= y < field["height"]
+            dead = not in_y or (config.columns == 1 and not 0 <= xs[0] < field["width"])
+            for word in range(1 if dead else field["words"]):
+                for column in range(1 if dead else config.columns):
+                    reads = in_y and 0 <= xs[column] < field["width"] and column < item["columns"]
+                    at = item["pointer"] - plane * 401 + tap_y * 37 + tap_x * 5 + word
+                    at += column * field["position_stride"]
+                    known = {
+                        "reads": int(reads),
+                        "address": at % (1 << config.address_width) if reads else None,
+                        "column": column,
+                        "complete": int(dead or column == config.columns - 1),
+                        "channels": (field["tail"] if word == field["words"] - 1 else config.lanes) if reads else None,
+                        "row": (item["row"] + tap * channels + word * config.lanes) % (1 << config.row_width),
+                    }
+                    slots.append(a_slot(item, **known))
+    slots[-1]["marker"]["last"] = 1
+    return slots
+
+
+def token_slots(config, layer, item):
+    wrap = 1 << config.address_width
+    slots = [a_slot(item, reads=1, address=item["value_pointer"], complete=1, value=1, clear=item["clear"])]
+    for word in range(layer["field"]["words"]):
+        at, row = (item["pointer"] + word) % wrap, (item["row"] + word * config.lanes) % (1 << config.row_width)
+        slots.append(a_slot(item, reads=1, address=at, column=0, complete=1, row=row))
+    return slots
+
+
+def a_slot(item, *, reads=0, address=None, column=None, complete, channels=None, row=None, value=0, clear=0, double=0):
+    fields = dict(reads=reads, address=address, column=column, complete=complete, channels=channels, row=row)
+    marker = dict(tail=item["tail"], double=double, last=0, keep=item["keep"])
+    return fields | dict(value=value, clear=clear, kv=int(item["scan"] == Scan.KV), marker=marker)
+
+
+def random_item(config, layer):
+    field = layer["field"]
+    item = dict(scan=random.choice(list(Scan)), row=random.randrange(config.weight_rows))
+    item |= {name: random.randrange(1 << config.address_width) for name in ("pointer", "value_pointer")}
+    item |= {name: random.getrandbits(1) for name in ("tail", "clear", "keep")}
+    item |= dict(x=random.randint(-field["padding"], field["width"]), y=random.randint(-field["padding"], 4))
+    item["columns"] = random.randint(1, config.columns)
+    if item["scan"] == Scan.FIELD:
+        return item, field_slots(config, layer, item)
+    if item["scan"] == Scan.KV:
+        return item, token_slots(config, layer, item)
+    slots = [a_slot(item, complete=1)]
+    slots[0]["marker"]["last"] = 1
+    return item, slots
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.parametrize(idle=[0.0, 0.4], stall=[0.0, 0.5])
+async def slots_equal_loops(dut, idle, stall):
+    """Random geometry and items; a slot a cycle, and one cycle more an item."""
+    config = CoreConfig(**parameters()["config"])
+    await start(dut, layer=0, items__valid=0, items__payload=0, slots__ready=0)
+    for index in range(6):
+        layer = random_layer(config, planes=1 + index % 3)
+        dut.layer.value = pack(DESCRIPTOR, layer)
+        await idle_cycles(dut, 2)
+        work = [random_item(config, layer) for _ in range(8)]
+        wanted = [s for part in work for s in part[1]]
+        items = Watch(dut, "items")
+        cocotb.start_soon(send(dut, "items", [pack(work_item(config), part[0]) for part in work], idle=idle))
+        got = [unpack(slot(config), bits) for bits in await receive(dut, "slots", len(wanted), stall=stall)]
+        for number, (a, b) in enumerate(zip(got, wanted, strict=True)):
+            assert a == b | {key: a[key] for key in b if b[key] is None}, (number, a, b)
+        await idle_cycles(dut, 3)
+        assert not int(dut.slots__valid.value)
+        if not idle and not stall:
+            spent = [b - a for a, b in zip(items.cycles, items.cycles[1:], strict=False)]
+            assert spent == [len(part[1]) + 1 for part in work[:-1]]

@@ -1,0 +1,127 @@
+"""`WordGatherer` against a list of slots and what their words make of them."""
+
+import random
+
+import cocotb
+from cocotb.triggers import FallingEdge, ReadOnly
+
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import slot, spike_group
+from spikeloom.rtl.core.word_gatherer import WordGatherer
+from spikeloom.sim.bench import Watch, cycle, idle_cycles, pack, parameters, send, start, unpack
+
+CASES = [
+    {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4, activation_words=64)},
+    {"config": dict(lanes=8, columns=2, neuron_lanes=2, kv_rows=16, weight_width=4, activation_words=64)},
+    {"config": dict(lanes=32, columns=4, neuron_lanes=8, activation_words=64)},
+]
+
+
+def build(*, config):
+    return WordGatherer(config=CoreConfig(**config))
+
+
+class Surroundings:
+    """The activation memory, which grants at random, and the queue, which has room at random."""
+
+    def __init__(self, dut, words, *, grant):
+        self.words, self.grant = words, grant
+        self.reads, self.groups, self.cycles, self.offered = [], [], [], 0
+        cocotb.start_soon(self._run(dut))
+
+    async def _run(self, dut):
+        following = None
+        while True:
+            await FallingEdge(dut.clk)
+            dut.words__grant.value = int(random.random() < self.grant)
+            dut.room.value = int(random.random() < self.grant)
+            dut.words__data.value = random.getrandbits(len(dut.words__data)) if following is None else following
+            await ReadOnly()
+            following = None
+            if int(dut.words__request.value) and int(dut.words__grant.value):
+                self.reads.append(int(dut.words__address.value))
+                following = self.words[self.reads[-1]]
+            if int(dut.groups__valid.value):
+                self.groups.append(int(dut.groups__payload.value))
+                self.cycles.append(cycle())
+            self.offered += int(dut.rows_offered.value)
+
+
+def blank(config, **fields):
+    none = dict(tail=0, double=0, last=0, keep=0)
+    return dict(reads=0, address=0, column=0, complete=1, channels=config.lanes, row=0, kv=0, value=0, clear=0) | {
+        "marker": none,
+        **fields,
+    }
+
+
+def random_field(config, words):
+    """Slots of a receptive field of random geometry, the groups that are kept, the words read, the rows offered."""
+    slots, groups, reads, offered, dirty = [], [], [], 0, False
+    tail, keep, count = random.getrandbits(1), random.getrandbits(1), random.randint(1, 8)
+    for number in range(count):
+        marker = dict(tail=tail, double=0, last=0, keep=keep)
+        if number and random.random() < 0.3:
+            slots.append(blank(config, marker=marker | {"double": 1}))
+            if dirty:
+                groups.append(dict(spikes=[0] * config.columns, marker=marker | {"double": 1}))
+        row, channels = random.randrange(100), random.randint(1, config.lanes)
+        outside = random.random() < 0.2  # a tap that is not read takes one slot
+        seen, any_read = [0] * config.columns, False
+        last = int(number == count - 1)
+        for column in range(1 if outside else config.columns):
+            address, inside = random.choice(list(words)), not outside and random.random() < 0.8
+            complete = int(outside or column == config.columns - 1)
+            fields = dict(reads=int(inside), address=address, column=column, complete=complete, channels=channels)
+            slots.append(blank(config, **fields, row=row, marker=marker | {"last": last * complete}))
+            if inside:
+                seen[column], any_read = words[address], True
+                reads.append(address)
+        offered += channels * any_read
+        if any(seen) or last:
+            groups.append(dict(spikes=seen, row=row, marker=marker | {"last": last}))
+        dirty |= any(seen)
+    return slots, groups, reads, offered
+
+
+def random_token(config, words):
+    """Likewise of a token of K and V."""
+    values, clear = random.choice(list(words)), random.getrandbits(1)
+    slots = [blank(config, reads=1, address=values, kv=1, value=1, clear=clear)]
+    zeros = [0] * (config.columns - 1)
+    groups = [dict(spikes=[0, *zeros], kv=1, clear=1)] if clear else []
+    reads = [values]
+    for _ in range(random.randint(1, 3)):
+        address, row = random.choice(list(words)), random.randrange(100)
+        slots.append(blank(config, reads=1, address=address, kv=1, row=row))
+        reads.append(address)
+        if words[address]:
+            groups.append(dict(spikes=[words[address], *zeros], row=row, kv=1, values=words[values]))
+    return slots, groups, reads, 0
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.parametrize(idle=[0.0, 0.4])
+async def words_become_groups(dut, idle):
+    """Fields and tokens in any order: joined by column, silence dropped, markers kept; a slot a cycle."""
+    config = CoreConfig(**parameters()["config"])
+    words = {a: random.getrandbits(config.lanes) * (random.random() < 0.5) for a in range(config.activation_words)}
+    names = "slots__valid slots__payload words__grant words__data groups__ready room"
+    await start(dut, **dict.fromkeys(names.split(), 0))
+    around, taken = Surroundings(dut, words, grant=1 - idle), Watch(dut, "slots")
+    work = [random.choice((random_field, random_token))(config, words) for _ in range(40)]
+    sent = [s for part in work for s in part[0]]
+    await send(dut, "slots", [pack(slot(config), s) for s in sent], idle=idle)
+    await idle_cycles(dut, 5)
+    wanted = [g for part in work for g in part[1]]
+    assert len(around.groups) == len(wanted)
+    for index, (bits, group) in enumerate(zip(around.groups, wanted, strict=True)):
+        got = unpack(spike_group(config), bits)
+        assert {key: got[key] for key in group} == group, index
+        assert got["kv"] == group.get("kv", 0) and got["clear"] == group.get("clear", 0), index
+    assert around.reads == [a for part in work for a in part[2]]
+    assert around.offered == sum(part[3] for part in work)
+    ends = {c + 2 for c, s in zip(taken.cycles, sent, strict=True) if s["complete"]}
+    assert set(around.cycles) <= ends
+    if not idle:
+        assert taken.cycles[-1] - taken.cycles[0] == len(sent) - 1
