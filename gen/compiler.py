@@ -10,9 +10,10 @@ from spikeloom.gen.program import Program, make_program
 from spikeloom.gen.sizing import check_fits, plan_smallest
 from spikeloom.golden.network import Network
 from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import DESCRIPTOR_VERSION
 
-MANIFEST_VERSION = 1
-"""Of the manifest; docs/formats.md has the rule by which it is raised."""
+MANIFEST_VERSION = 2
+"""Of the manifest, by the rule of docs/formats.md; 2: says the version of the descriptors, which have 17 words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,7 @@ class Compiled:
         return {
             "format": "spikeloom.manifest",
             "version": MANIFEST_VERSION,
+            "descriptor_version": DESCRIPTOR_VERSION,
             "network": network.name,
             "t_max": network.steps,
             "t_avg": network.t_avg,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from enum import IntFlag
 
+from spikeloom.rtl.core.layouts import DESCRIPTOR_VERSION
 from spikeloom.rtl.core.registers import (
-    DESCRIPTOR_VERSION,
     IDENTITY,
     MAP,
     MAP_VERSION,

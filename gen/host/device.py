@@ -18,9 +18,9 @@ from spikeloom.gen.host.pixels import ImageFormat, pack_pixels
 from spikeloom.gen.host.protocol import MOST_WORDS, decode_words, encode_read, encode_write
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.counters import COUNTERS
+from spikeloom.rtl.core.layouts import DESCRIPTOR_VERSION
 from spikeloom.rtl.core.registers import (
     CAPABILITIES,
-    DESCRIPTOR_VERSION,
     IDENTITY,
     LONGEST_WATCHDOG,
     MAP_VERSION,

@@ -69,8 +69,9 @@ FIELD = data.StructLayout(
 NEURON = data.StructLayout({"hard": 1, "strict": 1, "leak": 1})
 """As `golden.network.Neuron`."""
 
-DESCRIPTOR_FORMAT = 2
-"""Version of `DESCRIPTOR`. A Program is made for one; 2: nested, 17 words, strides of their own for K and V."""
+DESCRIPTOR_VERSION = 2
+"""Of `DESCRIPTOR`: raised whenever a field moves or changes its meaning; the core says it, a Program is made for one.
+2: nested, 17 words, strides of their own for K and V."""
 
 DESCRIPTOR_WORDS = 17
 

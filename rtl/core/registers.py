@@ -10,13 +10,11 @@ from amaranth.utils import ceil_log2
 
 from .config import CoreConfig
 from .counters import COUNTERS
-from .layouts import DESCRIPTOR_WORDS, WORD_BITS, parameters
+from .layouts import DESCRIPTOR_VERSION, DESCRIPTOR_WORDS, WORD_BITS, parameters
 
 IDENTITY = 0x53504C31  # "SPL1"
 MAP_VERSION = 2
 """Of everything on this page; a driver refuses another one."""
-DESCRIPTOR_VERSION = 1
-"""Of `layouts.DESCRIPTOR`: raised whenever a field moves or changes its meaning."""
 
 REGION_SHIFT = 24
 ADDRESS_BITS = REGION_SHIFT + 4

@@ -65,7 +65,7 @@ def test_capabilities():
     values = dict(zip(CAPABILITIES, capabilities(CoreConfig()), strict=True))
     for name, message in (
         ("map_version", "the core has map_version 1, this driver 2: build the bitstream again"),
-        ("descriptor_version", "the core has descriptor_version 0, this driver 1"),
+        ("descriptor_version", "the core has descriptor_version 1, this driver 2"),
     ):
         older = words(*(values | {name: values[name] - 1}).values())
         with pytest.raises(HostError, match=message):
