@@ -20,10 +20,12 @@ NEURONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """A layer to be: its name and the fields of `Layer` known so far."""
+    """A layer to be."""
 
     name: str
+    """Of the layer."""
     fields: dict[str, Any]
+    """Those of `Layer` that are known so far."""
 
 
 def sites(
