@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,18 +10,27 @@ from spikeloom.cli.console import emit, note, pairs, percent, table
 from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Model, Steps
 from spikeloom.flow.models import load_network, time_steps
 
+if TYPE_CHECKING:
+    from spikeloom.golden.network import Network
+
 EXAMPLE = "Example: spikeloom info build/digits/network.safetensors"
 
 
 def info(
     model: Model = DEFAULT_MODEL,
     boards: Annotated[bool, typer.Option("--boards", help="List the boards that `build` knows instead.")] = False,
+    support: Annotated[
+        bool, typer.Option("--support", help="What each stage of the flow supports, and what the model lacks, instead.")
+    ] = False,
     steps: Steps = None,
     as_json: AsJson = False,
 ) -> None:
     """Describe a model: layers, shapes, time steps, number ranges, where it comes from."""
     if boards:
         _boards(as_json)
+        return
+    if support:
+        _support(load_network(model, steps), as_json)
         return
     from spikeloom.golden.models.spikformer_layers import collapse
     from spikeloom.golden.network.widths import widths
@@ -90,6 +99,22 @@ def info(
     emit(record, pairs(network.name, summary), table("Layers", columns, rows), as_json=as_json)
     if bypassed is not None:
         note(f"warning: {bypassed}")
+
+
+def _support(network: Network, as_json: bool) -> None:
+    from spikeloom.flow.support import FEATURES, STAGES, features_of, rows, stages_for
+
+    missing, found = stages_for(network), {x.name for x in features_of(network)}
+    record = {
+        "support": [{"feature": x.name, **{stage: getattr(x, stage) for stage in STAGES}} for x in FEATURES],
+        "network": network.name,
+        "features": [x.name for x in FEATURES if x.name in found],
+        "missing": missing,
+    }
+    columns = ["a network with", *STAGES.values(), network.name]
+    cells = [[*row, "has it" if row[0] in found else ""] for row in rows()]
+    stages = [(STAGES[stage], f"no: {', '.join(names)}" if names else "yes") for stage, names in missing.items()]
+    emit(record, table("Support", columns, cells), pairs(f"Stages that take {network.name}", stages), as_json=as_json)
 
 
 def _boards(as_json: bool) -> None:

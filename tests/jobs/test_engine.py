@@ -185,34 +185,34 @@ def test_digests_do_not_depend_on_the_order_of_arguments():
 
 
 def test_an_interrupt_while_workers_start_is_one_exception(tmp_path):
-    """A terminal sends Ctrl-C to every process: none of ours says a word but the first."""
-    script = tmp_path / "script.py"
+    """A terminal sends Ctrl-C to every process: none of ours hears it, or says a word, but the first."""
+    script, said = tmp_path / "script.py", tmp_path / "said"
     script.write_text(SCRIPT.format(here=str(HERE), log=str(tmp_path / "log"), results=str(tmp_path / "results.jsonl")))
-    said = tmp_path / "said"
     with open(said, "w") as file:
         process = subprocess.Popen([sys.executable, script], stdout=file, stderr=file, start_new_session=True)
     try:
-        while not any("spawn_main" in x and "tracker" not in x for x in _commands(process.pid)):
+        while not (workers := _workers(process.pid)):
             assert process.poll() is None
             time.sleep(0.02)
+        blocked = [int(line.split()[1], 16) for x in workers for line in x.splitlines() if line.startswith("SigBlk:")]
         os.killpg(process.pid, signal.SIGINT)
         process.wait()
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+    assert blocked and all(mask >> signal.SIGINT - 1 & 1 for mask in blocked)
     out = said.read_text()
     assert out.count("Traceback") == 1 and out.strip().endswith("KeyboardInterrupt"), out
 
 
-def _commands(session):
-    """Command lines of the processes of a session."""
+def _workers(session):
+    """What the system says of the processes that a session's process has spawned for Python functions."""
     found = []
     for place in Path("/proc").iterdir():
-        try:
+        with contextlib.suppress(OSError):
             if place.name.isdecimal() and os.getsid(int(place.name)) == session:
-                found.append((place / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            pass
+                if b"spawn_main" in (place / "cmdline").read_bytes():
+                    found.append((place / "status").read_text())
     return found
 
 
