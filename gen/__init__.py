@@ -1,1 +1,1 @@
-"""The generator: Network -> memory map -> Program -> Verilog -> bitstream, with estimates and reports."""
+"""The generator: Network -> Plan -> Program -> Verilog -> bitstream, with estimates and reports."""
