@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from spikeloom.flow import errors
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.network.random_network import random_network
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -165,10 +168,40 @@ def test_missing_tools_are_named(line, tool, expected, files, monkeypatch, capsy
     assert expected in capsys.readouterr().err
 
 
-def test_output_that_cannot_be_written(files, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "line",
+    [
+        "quantize model.safetensors -o tiny.safetensors/here/network.safetensors",
+        "compile tiny.safetensors --data random -o tiny.safetensors/here",
+        "simulate tiny.safetensors --data random -o tiny.safetensors/here",
+        "simulate tiny.safetensors --data random -o simulation --waves tiny.safetensors/here.fst",
+        "build tiny.safetensors -o tiny.safetensors/here",
+        "train -o tiny.safetensors/here",
+        "train digits.yaml -o tiny.safetensors/here",
+        "sweep sweep_digits.yaml -o tiny.safetensors/here",
+        "demo --no-build -o tiny.safetensors/here",
+    ],
+)
+def test_output_that_cannot_be_written(line, files, monkeypatch, capsys):
+    """Said before the work, which would have to fail at once here."""
+    from spikeloom.golden.network import execute
+    from spikeloom.golden.training import train, training_loop
+    from spikeloom.jobs import engine
+
+    def work(*arguments, **more):
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(train, "_trained", work)
+    monkeypatch.setattr(train, "accuracy", work)
+    monkeypatch.setattr(training_loop.TrainingLoop, "fit", work)
+    monkeypatch.setattr(execute, "execute", work)
+    monkeypatch.setattr(engine, "run", work)
     monkeypatch.chdir(files)
-    assert run(["quantize", "model.safetensors", "-o", "tiny.safetensors/network.safetensors"]) == 2
-    assert "tiny.safetensors" in capsys.readouterr().err
+    for name in ("digits.yaml", "sweep_digits.yaml"):
+        shutil.copy(ROOT / "examples" / name, files)
+    assert run(line.split()) == 2
+    err = capsys.readouterr().err
+    assert "tiny.safetensors" in err and "cannot be written" in err and "Traceback" not in err
 
 
 def test_bugs_keep_their_traceback(files, monkeypatch, capsys):
