@@ -145,19 +145,12 @@ class _Spiking:
     """The terms of a layer of a spiking network, in pJ, a method each."""
 
     layer: Layer
-    """That the terms are of."""
     shape: LayerShape
-    """Of the layer."""
     done: Operations
-    """Its operations."""
     proven: Widths
-    """Its widths."""
     constants: Constants
-    """What an operation costs."""
     unary: bool
-    """A value n is n spikes, instead of bit-planes."""
     reuse: Reuse
-    """How often a word is read, see the module."""
 
     def compute(self) -> float:
         done, constants = self.done, self.constants
@@ -225,15 +218,10 @@ class _NotSpiking:
     """The terms of a layer of a network of the same shape that does not spike, in pJ, a method each."""
 
     layer: Layer
-    """That the terms are of."""
     shape: LayerShape
-    """Of the layer."""
     done: Operations
-    """Its operations."""
     constants: Constants
-    """What an operation costs."""
     reuse: Reuse
-    """How often a word is read, see the module."""
 
     def compute(self) -> float:
         neurons = self.layer.positions * self.layer.channels_out if self.layer.spiking else 0

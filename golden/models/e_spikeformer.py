@@ -47,41 +47,35 @@ Projection = nn.Conv2d | nn.Conv1d | nn.Linear
 
 @dataclass(frozen=True, kw_only=True)
 class ESpikeformerConfig:
-    """Shape and neurons of an E-SpikeFormer."""
+    """Shape and neurons of an E-SpikeFormer.
+
+    channels, height, width: of the 8-bit image. classes: of the readout. dims: channels of the four stages, the
+    first even, the last two multiples of heads. depths: blocks of ConvBlock1_1, 1_2, 2_1, 2_2, block3, block4.
+    strides: of the five downsampling convolutions, before ConvBlock1_1, ConvBlock1_2, ConvBlock2_1, block3 and
+    block4. stem_kernel: of the first of them, odd; the others are 3x3. sep_kernel: of the depthwise convolutions
+    of the convolution blocks, odd; those of the others are 3x3. heads: of the attention. mlp_ratio, sep_ratio,
+    value_ratio: inner channels of MLPs (and of the convolution blocks), of separable convolutions and of the
+    attention's values, over the stage's. levels: D, the largest integer spike; a power of two keeps every scale
+    one. mean, std: of the channels; where given, the model sees ``(pixel / 255 - mean) / std`` instead of
+    ``pixel / 256``, and pads with zeros, the mean.
+    """
 
     channels: int = 1
-    """Of the 8-bit image."""
     height: int = 28
-    """Rows of the image."""
     width: int = 28
-    """Columns of the image."""
     classes: int = 10
-    """Of the readout."""
     dims: tuple[int, int, int, int] = (24, 48, 96, 128)
-    """Channels of the four stages, the first even, the last two multiples of heads."""
     depths: tuple[int, int, int, int, int, int] = (1, 1, 1, 1, 6, 2)
-    """Blocks of ConvBlock1_1, 1_2, 2_1, 2_2, block3, block4."""
     strides: tuple[int, int, int, int, int] = (2, 2, 2, 2, 1)
-    """Of the five downsampling convolutions, before ConvBlock1_1, ConvBlock1_2, ConvBlock2_1, block3 and block4."""
     stem_kernel: int = 7
-    """Of the first of them, odd; the others are 3x3."""
     sep_kernel: int = 7
-    """Of the depthwise convolutions of the convolution blocks, odd; those of the others are 3x3."""
     heads: int = 8
-    """Of the attention."""
     mlp_ratio: int = 4
-    """Inner channels of MLPs and of the convolution blocks, over the stage's."""
     sep_ratio: int = 2
-    """Inner channels of separable convolutions, over the stage's."""
     value_ratio: int = 4
-    """Channels of the attention's values, over the stage's."""
     levels: int = 4
-    """D, the largest integer spike; a power of two keeps every scale one."""
     mean: Reals | None = None
-    """Of the channels; where given, the model sees ``(pixel / 255 - mean) / std`` instead of ``pixel / 256``, and
-    pads with zeros, the mean."""
     std: Reals | None = None
-    """Given together with the mean."""
 
     def __post_init__(self) -> None:
         for key in ("channels", "height", "width", "classes", "heads", "mlp_ratio", "sep_ratio", "value_ratio"):

@@ -20,12 +20,10 @@ NEURONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """A layer to be."""
+    """A layer to be: its name and the fields of `Layer` known so far."""
 
     name: str
-    """Of the layer."""
     fields: dict[str, Any]
-    """Those of `Layer` that are known so far."""
 
 
 def sites(

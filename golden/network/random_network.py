@@ -1,4 +1,4 @@
-"""Random networks for tests: any size, mask and neuron, with thresholds at which many neurons fire."""
+"""Random Spikformers for tests: any size, mask and neuron, with thresholds at which many neurons fire."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def random_network(
             site, rng, steps=drawn.get(site.name, steps) if fires else steps, neuron=kind, weight_bits=weight_bits
         )
         # A network so far, with a stand-in readout, so that the executor's own code can calibrate the layer.
-        last = _stand_in(layer if fires else layers[0], classes)
+        last = stand_in(layer if fires else layers[0], classes)
         probe = Network(layers=(*layers, layer, last), **header)
         if not tensors:
             images = random_images(probe, 32, seed=seed)
@@ -94,9 +94,9 @@ def random_network(
         currents = runner.currents(tensors).to(torch.int64)
         layer = _calibrated(layer, currents, rate, rng)
         layers.append(layer)
-        runner = LayerRunner(Network(layers=(*layers, _stand_in(layer, classes)), **header), layer)
+        runner = LayerRunner(Network(layers=(*layers, stand_in(layer, classes)), **header), layer)
         tensors[layer.name] = runner.finish(runner.fire(currents.to(runner.integer))[0], tensors)
-    last = _stand_in(layers[-1], classes)
+    last = stand_in(layers[-1], classes)
     shape = (classes, last.channels_in, 1, 1)
     weight = np.clip(np.rint(rng.normal(0, 0.4 * top, shape)), -top - 1, top).astype(np.int8)
     bias = rng.integers(-10 * top, 10 * top + 1, classes)
@@ -123,7 +123,7 @@ def _random_layer(site: Site, rng: np.random.Generator, *, steps: int, neuron: N
     return Layer(**fields, bias=bias, threshold=np.zeros(out, np.int64), scale=np.ones(out))
 
 
-def _stand_in(layer: Layer, classes: int) -> Layer:
+def stand_in(layer: Layer, classes: int) -> Layer:
     """A readout of the layer with zeros for weights."""
     return Layer(
         name="stand-in",

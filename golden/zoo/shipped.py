@@ -22,30 +22,24 @@ LARGEST = 2_000_000  # bytes of a file in the package
 
 @dataclass(frozen=True, kw_only=True)
 class ShippedModel:
-    """An entry of the manifest."""
+    """An entry of the manifest.
+
+    sha256, bytes: of the file. data: name of the data set. accuracy: of the floating-point model on the held-out
+    images, 0..1. split: which these are. t_avg, t_max: mean and largest time steps. parameters: trained numbers.
+    command: what made it.
+    """
 
     name: str
-    """Of the model, and of its file."""
     sha256: str
-    """Of the file."""
     bytes: int
-    """Of the file."""
     architecture: str
-    """As in `golden.models.architectures`."""
     data: str
-    """Name of the data set."""
     accuracy: float
-    """Of the floating-point model on the held-out images, 0..1."""
     split: str
-    """Which images these are."""
     t_avg: float
-    """Mean time steps of its spiking layers."""
     t_max: int
-    """Largest time steps."""
     parameters: int
-    """Trained numbers."""
     command: str
-    """What made it."""
 
     @property
     def path(self) -> Path:
