@@ -2,7 +2,8 @@
 //
 //   harness COMMANDS TRACE LAYERS RESULTS [WAVES]
 //
-// COMMANDS holds 32-bit words: WRITE address data | IMAGE count word... (pixels, four a word).
+// COMMANDS holds 32-bit words: WRITE address data | IMAGE count word... (pixels, four a word) | LIMIT cycles
+// (of an image: a core that hangs ends the run).
 // TRACE: image, cycle, payload words. LAYERS: image, cycle, counter words. RESULTS: image, sums, counter words.
 
 #include "Vspikeloom_core.h"
@@ -23,8 +24,7 @@
 
 namespace {
 
-constexpr uint32_t kWrite = 1, kImage = 2;
-constexpr uint64_t kMostCycles = 1ull << 27;  // of one image: a core that hangs ends the run
+constexpr uint32_t kWrite = 1, kImage = 2, kLimit = 3;
 
 using Words = std::vector<uint32_t>;
 
@@ -102,7 +102,7 @@ class Harness {
         const uint64_t start = cycle_;
         do {
             tick();
-            if (cycle_ - start > kMostCycles) {
+            if (cycle_ - start > most_cycles) {
                 std::fprintf(stderr, "the core does not acknowledge address %#x\n", address);
                 std::exit(3);
             }
@@ -113,15 +113,16 @@ class Harness {
         return read;
     }
 
+    uint32_t most_cycles = ~0u;
+
     void image(const Words& pixels) {
         access(SPIKELOOM_CONTROL, true, SPIKELOOM_CONTROL_START);
         for (uint32_t word : pixels) access(SPIKELOOM_PIXELS, true, word);
         const uint64_t start = cycle_;
         while (core_.busy) {
             tick();
-            if (cycle_ - start > kMostCycles) {
-                std::fprintf(stderr, "the core is still busy after %llu cycles\n",
-                             static_cast<unsigned long long>(kMostCycles));
+            if (cycle_ - start > most_cycles) {
+                std::fprintf(stderr, "the core is still busy after %u cycles\n", most_cycles);
                 std::exit(3);
             }
         }
@@ -187,6 +188,8 @@ int main(int argc, char** argv) {
             uint32_t data;
             if (std::fread(&data, 4, 1, file) != 1) return 2;
             harness.access(head[1], true, data);
+        } else if (head[0] == kLimit) {
+            harness.most_cycles = head[1];
         } else if (head[0] == kImage) {
             Words pixels(head[1]);
             if (std::fread(pixels.data(), 4, pixels.size(), file) != pixels.size()) return 2;

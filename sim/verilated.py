@@ -21,7 +21,9 @@ from spikeloom.rtl.core.counters import COUNTERS
 from spikeloom.rtl.core.layouts import WORD_BITS, trace
 from spikeloom.sim.verilator import SimulationError, compile_core
 
-WRITE, IMAGE = 1, 2
+WRITE, IMAGE, LIMIT = 1, 2, 3
+MOST_CYCLES = 1 << 27
+"""Of an image: a core that hangs ends the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +88,11 @@ class VerilatedCore:
         waves: str | os.PathLike[str] | None = None,
         progress: Progress = silent,
         stop: threading.Event | None = None,
+        most_cycles: int = MOST_CYCLES,
     ) -> list[Run]:
         """Likewise several batches on the same running core, each with its Program or with the one before.
+
+        most_cycles: of an image, before the run ends with an error.
 
         Raises
         ------
@@ -102,7 +107,8 @@ class VerilatedCore:
         record = 4 * self._result_words()
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             files = [Path(scratch) / name for name in ("commands", "trace", "layers", "results")]
-            files[0].write_bytes(b"".join(self._commands(*part) for part in work))
+            limit = np.array([LIMIT, most_cycles], "<u4").tobytes()
+            files[0].write_bytes(b"".join([limit, *(self._commands(*part) for part in work)]))
 
             def report() -> None:
                 if files[3].exists():

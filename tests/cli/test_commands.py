@@ -222,6 +222,33 @@ def test_regress_that_fails(capsys, monkeypatch):
     assert "ac_array failed 1 of 2" in shown.err and "FAILED" in shown.out
 
 
+def test_regress_random_that_fails(capsys, monkeypatch, tmp_path):
+    """A failing seed with its shrunken network, and both commands that run it again."""
+    from spikeloom.sim import fuzz
+
+    case = fuzz.draw(6)
+    wrong = fuzz.Failure(
+        kind="spikes", where="image 0: layer 'conv0', step 1, position 2, channel 3: golden 1, hardware 0"
+    )
+    found = fuzz.Found(seed=6, failure=wrong, shrunken=case, shrunken_failure=wrong)
+    report = fuzz.FuzzReport(
+        networks=9, refused={7: "no"}, found=(found,), cycles=5, spikes=4, deviation=0.01, deviation_seed=8
+    )
+    monkeypatch.setattr(fuzz, "fuzz", lambda seeds, **more: report if list(seeds) == list(range(2, 11)) else None)
+    arguments = ["--build-dir", str(tmp_path), "regress", "--random", "9", "--seed", "2"]
+    assert run(arguments) == 1
+    shown = capsys.readouterr()
+    path = tmp_path / "fuzz" / "seed-6.safetensors"
+    for text in (f"seed 6: {wrong}", "conv0 of image: ", "regress --random 1 --seed 6", f"regress --again {path}"):
+        assert text in shown.err, text
+    monkeypatch.setattr(fuzz.Bench, "failure", lambda self, case: wrong if case.seed == 6 else None)
+    assert run(["--build-dir", str(tmp_path), "regress", "--again", str(path)]) == 1
+    assert str(wrong) in capsys.readouterr().out
+    monkeypatch.setattr(fuzz.Bench, "failure", lambda self, case: None)
+    record = as_json(capsys, "--build-dir", str(tmp_path), "regress", "--again", str(path))
+    assert record == {"passed": True, "difference": None}
+
+
 def test_build_reports_timing_in_its_exit_code(capsys, monkeypatch):
     from spikeloom.gen.toolchain import build as gen
     from spikeloom.gen.toolchain.reports import BuildReport

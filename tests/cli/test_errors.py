@@ -125,6 +125,8 @@ CASES = {
     "no bitstream": ("program none.bit --board ulx3s-85f", "there is no bitstream none.bit"),
     "impossible clock": ("build tiny.safetensors --clock 1000", "400 MHz"),
     "impossible rate": ("build tiny.safetensors --baud 49000000", "baud must be"),
+    "benches and random networks": ("regress core --random 3", "benches, --random and --again exclude each other"),
+    "waves of random networks": ("regress --random 3 --waves here", "`spikeloom simulate --waves`"),
     "unknown bench": ("regress toaster", "no bench is called 'toaster'; there are "),
     "too many waves": ("simulate tiny.safetensors --data random --images 61 --waves w.fst", "at most 60 images"),
     "epochs": ("train --epochs 0", "'--epochs'"),
