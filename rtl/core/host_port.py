@@ -1,6 +1,6 @@
 """The core's registers and memories on the host bus."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -23,6 +23,7 @@ from .registers import (
     region_words,
 )
 
+PIXEL_BITS = 8
 PROGRAM_REGIONS = (Region.PROGRAM, Region.PARAMETERS, Region.WEIGHTS)
 REGISTER_WORDS = Register.PROGRAM_INFO + PROGRAM_INFO_WORDS
 REGISTER_BITS = ceil_log2(REGISTER_WORDS)
@@ -31,7 +32,7 @@ INFO_BIT = ceil_log2(Register.PROGRAM_INFO)  # of an offset
 STATE = data.StructLayout(
     {
         "awaiting": 1,  # an image
-        "left": range(5),  # pixels of the word at hand
+        "pixel": range(WORD_BITS // PIXEL_BITS),  # of the word at hand
         "finished": 1,  # class sums are there
         "bad_descriptor": 1,
         "timed_out": 1,
@@ -50,7 +51,8 @@ class HostPort(wiring.Component):
 
     A write that does nothing is refused and counted: to the Program while the core is busy, beyond a memory's end,
     pixels that are not awaited. So a host never blocks the bus, and learns what was lost. Reads of what is not there
-    give 0. What a write does is done in the cycle of its acknowledge, from registers.
+    give 0. What a write does is done in the cycle of its acknowledge. The word of four pixels stays on the bus until
+    the last is taken, or the image ends: nothing is kept for the next.
 
     `abort` resets everything of the core but this port: when the host says so, and when the watchdog finds that an
     image takes 2^n cycles.
@@ -90,7 +92,7 @@ class HostPort(wiring.Component):
                 "done": In(1),
                 "fault": In(1),
                 "image_loaded": In(1),
-                "pixels": Out(stream.Signature(8)),
+                "pixels": Out(stream.Signature(PIXEL_BITS)),
                 "counts": In(COUNTER_BITS * len(COUNTERS)),
                 "result_address": Out(range(max(2, config.classes))),
                 "result_data": In(WORD_BITS),
@@ -141,19 +143,21 @@ class HostPort(wiring.Component):
             self.finished.eq(state.finished),
         ]
         m.d.comb += blocked.eq(self._pixels(m, state, access & bus.write & does.pixels))
-        self._run(m, state, strobe=strobe, refused=access & bus.write & ~blocked & ~does.as_value().any())
+        begun = Signal()  # the rest of an image's last word is no loss
+        m.d.sync += begun.eq(blocked & (state.pixel != 0))
+        self._run(m, state, strobe=strobe, refused=access & bus.write & ~blocked & ~does.as_value().any() & ~begun)
         self._read(m, state, strobe=strobe, inside=inside)
         return m
 
     def _pixels(self, m, state, offered):
-        """Four pixels of a word, one after the other; true while the word that is offered must wait."""
-        pixels = Signal(WORD_BITS)
-        m.d.comb += [self.pixels.payload.eq(pixels[:8]), self.pixels.valid.eq(state.left != 0)]
-        with m.If(self.pixels.valid & self.pixels.ready):
-            m.d.sync += [pixels.eq(pixels >> 8), state.left.eq(state.left - 1)]
-        with m.If(offered & (state.left == 0)):
-            m.d.sync += [pixels.eq(self.bus.write_data), state.left.eq(4)]
-        return offered & (state.left != 0)
+        """The pixels of the word that is offered, one after the other; true while it must stay."""
+        m.d.comb += [
+            self.pixels.payload.eq(self.bus.write_data.word_select(state.pixel, PIXEL_BITS)),
+            self.pixels.valid.eq(offered),
+        ]
+        with m.If(offered & self.pixels.ready):
+            m.d.sync += state.pixel.eq(state.pixel + 1)  # ends as it began, at 0
+        return offered & ~(self.pixels.ready & (state.pixel == WORD_BITS // PIXEL_BITS - 1))
 
     def _run(self, m, state, *, strobe, refused):
         """What STATUS says; the watchdog. Pixels never outlive the image that they were written for."""
@@ -164,7 +168,7 @@ class HostPort(wiring.Component):
         with m.If(strobe.watchdog):
             m.d.sync += state.watchdog.eq(self.bus.write_data)
         with m.If(self.image_loaded | self.done | self.fault | self.abort):
-            m.d.sync += [state.awaiting.eq(0), state.left.eq(0)]
+            m.d.sync += [state.awaiting.eq(0), state.pixel.eq(0)]
         with m.If(self.done):
             m.d.sync += state.finished.eq(1)
         with m.If(self.fault):
@@ -172,7 +176,7 @@ class HostPort(wiring.Component):
         m.d.sync += self.abort.eq(strobe.abort | expired)
         with m.If(strobe.start | strobe.abort | expired):
             m.d.sync += [state.finished.eq(0), state.bad_descriptor.eq(0), state.timed_out.eq(~strobe.abort & expired)]
-            m.d.sync += [state.awaiting.eq(strobe.start), state.left.eq(0)]
+            m.d.sync += [state.awaiting.eq(strobe.start), state.pixel.eq(0)]
         with m.If(strobe.start | strobe.abort):
             m.d.sync += state.refused.eq(0)
 
@@ -190,23 +194,23 @@ class HostPort(wiring.Component):
         status = Signal(WORD_BITS)
         flags = Cat(self.busy, state.finished, state.awaiting, state.bad_descriptor, state.timed_out)
         m.d.comb += status.eq(flags | state.refused << REFUSED_SHIFT)
-        values = {
-            Register.IDENTITY: Const(IDENTITY, WORD_BITS),
-            Register.STATUS: status,
-            Register.WATCHDOG: state.watchdog,
-            Register.CHECKSUM: total,
-            **{Register.COUNTERS + i: self.counts.word_select(i, COUNTER_BITS) for i in range(len(COUNTERS))},
-            **{Register.CAPABILITIES + i: Const(v, WORD_BITS) for i, v in enumerate(capabilities(self.config))},
-        }
-        chosen, register_data = Signal(WORD_BITS), Signal(WORD_BITS)
-        with m.If(inside & (region == Region.REGISTERS)):
-            with m.Switch(offset):
-                for register, value in values.items():
-                    with m.Case(register):
-                        m.d.comb += chosen.eq(value)
-        from_results, from_info = Signal(), Signal()
+        nothing = Const(0, WORD_BITS)
+        single = {Register.IDENTITY: Const(IDENTITY, WORD_BITS), Register.STATUS: status}
+        single |= {Register.WATCHDOG: state.watchdog, Register.CHECKSUM: total}
+        counts = [self.counts.word_select(i, COUNTER_BITS) for i in range(len(COUNTERS))]
+        sizes = [Const(value, WORD_BITS) for value in capabilities(self.config)]
+        chosen = Signal(WORD_BITS)
+        with m.Switch(offset >> 4):
+            with m.Case(0):
+                m.d.comb += chosen.eq(Array(single.get(i, nothing) for i in range(16))[offset[:4]])
+            with m.Case(1):
+                m.d.comb += chosen.eq(Array([*counts, *[nothing] * (16 - len(counts))])[offset[:4]])
+            with m.Case(2, 3):
+                m.d.comb += chosen.eq(Array([*sizes, *[nothing] * (32 - len(sizes))])[offset[:5]])
+        # the address stays to the end of the access: what is there is known by then
+        from_registers, from_results, from_info = Signal(), Signal(), Signal()
         m.d.sync += [
-            register_data.eq(chosen),
+            from_registers.eq(inside & (region == Region.REGISTERS)),
             from_results.eq(inside & (region == Region.RESULTS) & state.finished),
             from_info.eq(inside & (region == Region.REGISTERS) & offset[INFO_BIT]),
         ]
@@ -218,6 +222,8 @@ class HostPort(wiring.Component):
             info_write.data.eq(bus.write_data),
             info_write.en.eq(strobe.info),
             bus.read_data.eq(
-                register_data | Mux(from_results, self.result_data, 0) | Mux(from_info, info_read.data, 0)
+                Mux(from_registers, chosen, 0)
+                | Mux(from_results, self.result_data, 0)
+                | Mux(from_info, info_read.data, 0)
             ),
         ]
