@@ -40,6 +40,7 @@ def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> d
     from spikeloom.gen.host.c_header import c_header
     from spikeloom.gen.host.csr_csv import csr_csv
     from spikeloom.gen.host.pixels import pack_pixels
+    from spikeloom.gen.program_file import save_program
     from spikeloom.golden.network.execute import check_images, execute
     from spikeloom.rtl.core.layouts import WORD_BITS, parameters
     from spikeloom.rtl.core.registers import Region, Register
@@ -62,6 +63,7 @@ def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> d
     (folder / "spikeloom.h").write_text(c_header())
     (folder / "csr.csv").write_text(csr_csv(config))
     network.save(folder / "network.safetensors")
+    save_program(program, folder / "program.safetensors")
     _write_hex(folder / "program.hex", program.program_words, WORD_BITS)
     _write_hex(folder / "parameters.hex", program.parameter_words, parameters(config).size)
     _write_hex(folder / "weights.hex", program.weight_rows, config.lanes * config.weight_width)

@@ -20,6 +20,7 @@ from spikeloom.rtl.core.counters import COUNTER_BITS, COUNTERS
 from spikeloom.rtl.core.layouts import trace
 
 HARNESS = Path(__file__).with_name("harness.cpp")
+BOARD = Path(__file__).with_name("virtual_board.cpp")
 EXECUTABLE = "harness"
 RECORD = "record.json"
 _SPOILS_MAKE = re.compile(r"[^\w./+@%,=-]")
@@ -62,6 +63,25 @@ def compile_core(verilog: str, *, config: CoreConfig, build_dir: str | os.PathLi
         "TRACE_BITS": trace(config).size,
     } | ({"WAVES": 1} if waves else {})
     sources = {"core.v": verilog, HARNESS.name: HARNESS.read_text(), "spikeloom.h": c_header()}
+    return _compiled(sources, defines, top=CORE_MODULE, build_dir=build_dir)
+
+
+def compile_board(
+    core_verilog: str, bridged_core_verilog: str, *, divisor: int, build_dir: str | os.PathLike[str]
+) -> Path:
+    """Likewise the program that simulates a core behind its bridge; `divisor`: clock cycles a bit of the line.
+
+    Raises
+    ------
+    SimulationError, OSError
+        As `compile_core`.
+    """
+    sources = {"core.v": core_verilog, "bridged_core.v": bridged_core_verilog, BOARD.name: BOARD.read_text()}
+    return _compiled(sources, {"DIVISOR": divisor}, top="bridged_core", build_dir=build_dir)
+
+
+def _compiled(sources: dict[str, str], defines: dict[str, int], *, top: str, build_dir: str | os.PathLike[str]) -> Path:
+    """The kept program of these sources, or a new one."""
     inputs = {
         "sources": {name: data_hash(text) for name, text in sources.items()},
         "defines": defines,
@@ -72,14 +92,14 @@ def compile_core(verilog: str, *, config: CoreConfig, build_dir: str | os.PathLi
     executable = folder / EXECUTABLE
 
     def make() -> dict[str, Any]:
-        _compile(sources, defines, executable)
+        _compile(sources, defines, executable, top)
         return {}
 
     kept(folder / RECORD, inputs=inputs, outputs=[executable], make=make)
     return executable
 
 
-def _compile(sources: dict[str, str], defines: dict[str, int], executable: Path) -> None:
+def _compile(sources: dict[str, str], defines: dict[str, int], executable: Path, top: str) -> None:
     """Compile aside, so that two who need the same program do not disturb each other."""
     with tempfile.TemporaryDirectory(prefix="spikeloom-") as work:
         if _SPOILS_MAKE.search(work):
@@ -89,9 +109,9 @@ def _compile(sources: dict[str, str], defines: dict[str, int], executable: Path)
         flags = " ".join(f"-D{name}={value}" for name, value in defines.items())
         command = [
             "verilator", "--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast",
-            "--noassert", "-Wno-fatal", "-Wno-lint", "--top-module", CORE_MODULE,
+            "--noassert", "-Wno-fatal", "-Wno-lint", "--top-module", top,
             "--Mdir", "obj", "-CFLAGS", f"-O2 -I.. {flags}", "-MAKEFLAGS", "OPT_SLOW=-O0", "-o", EXECUTABLE,
-            *(["--trace-fst"] if "WAVES" in defines else []), "core.v", HARNESS.name,
+            *(["--trace-fst"] if "WAVES" in defines else []), *(name for name in sources if not name.endswith(".h")),
         ]  # fmt: skip
         environment = os.environ | {"MAKEFLAGS": f"-j{os.cpu_count() or 1}"}
         run(command, folder=work, environment=environment, error=SimulationError)
