@@ -117,3 +117,25 @@ async def fetch_time(dut):
         await FallingEdge(dut.clk)
     fetched = [c for c, at in around.fetches if at % DESCRIPTOR_WORDS == 0]
     assert items.cycles[0] == fetched[2] + DESCRIPTOR_WORDS + 2
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(kinds=[(5,), (6,), (7,), (1, 1), (1, 0)])
+async def faults(dut, kinds):
+    """A kind that does not exist and a second image end the Program, without a word that it is done."""
+    words = [word for kind in kinds for word in (kind, *[0] * (DESCRIPTOR_WORDS - 1))]
+    ports = "start program_data image_loaded items__ready jobs__ready job_finished"
+    await start(dut, **dict.fromkeys(ports.split(), 0), quiet=1)
+    around = Surroundings(dut, words, stall=0)
+    dut.start.value = 1
+    await FallingEdge(dut.clk)
+    dut.start.value = 0
+    while not int(dut.fault.value) and not int(dut.done.value):
+        await FallingEdge(dut.clk)
+        await ReadOnly()
+    right = kinds[-1] == Kind.END.value
+    assert (int(dut.fault.value), int(dut.done.value)) == (not right, right)
+    assert len(around.ends) == around.images == len(kinds) - 1
+    await FallingEdge(dut.clk)
+    await ReadOnly()
+    assert not int(dut.busy.value) and not int(dut.fault.value)

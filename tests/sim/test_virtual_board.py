@@ -37,8 +37,9 @@ def tiny():
     return compile_network(network, smallest_core(network, **SIZE)), images, execute(network, images).sums.tolist()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def board(tiny, build_dir):
+    """One for all: each test begins with a load, as whoever finds a board does."""
     with VirtualBoard(tiny[0].config, build_dir=build_dir) as board:
         yield board
 
@@ -80,7 +81,6 @@ def test_two_models(build_dir):
             device.load(compiled.program)
             assert device.holds(compiled.program)
             images = random_images(network, 2, seed=6)
-            images = images[:, :, 1:-1, 1:-1] if network.padding_pixel else images
             wanted = execute(network, images).sums.tolist()
             again = board.device()  # knows only what the core says
             for image, sums in zip(images, wanted, strict=True):
