@@ -131,7 +131,7 @@ def test_compile_writes_a_bench_that_passes(capsys, home):
     for layer in network.spiking:
         assert (vectors[f"spikes.{layer.name}"] == execution.spikes[layer.name]).all()
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["host_bus"]["results"] == 1 << 20
+    assert manifest["host_bus"]["results"] == 1 << 24
     rows = (folder / "weights.hex").read_text().split()
     assert len(rows) == manifest["memory"]["weight_rows"] and len(rows[0]) == 8 * 8 // 4
     assert "$" not in (folder / "README.md").read_text().replace("$readmemh", "")
