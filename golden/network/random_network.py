@@ -72,37 +72,62 @@ def random_network(
         drawn = {} if time_steps == "full" else dict(time_steps)
     header: dict[str, Any] = dict(name=f"random-{seed}", steps=steps)
     header |= dict(channels=channels, height=height, width=width)
-    layers: list[Layer] = []
-    tensors: dict[str, torch.Tensor] = {}
-    top = (1 << weight_bits - 1) - 1
+    growing = _Growing(rng, header, classes=classes, rate=rate, images_seed=seed)
     for site in found[:-1]:
         fires = site.fields.get("fires", True)
-        layer = _random_layer(
-            site, rng, steps=drawn.get(site.name, steps) if fires else steps, neuron=kind, weight_bits=weight_bits
-        )
-        # A network so far, with a stand-in readout, so that the executor's own code can calibrate the layer.
-        last = stand_in(layer if fires else layers[0], classes)
-        probe = Network(layers=(*layers, layer, last), **header)
-        if not tensors:
-            images = random_images(probe, 32, seed=seed)
-            tensors[IMAGE] = torch.from_numpy(images).to(torch.float32)[None]
-        runner = LayerRunner(probe, layer)
-        if not fires:
-            layers.append(layer)
-            tensors[layer.name] = runner.stream(runner.currents(tensors), tensors)
-            continue
-        currents = runner.currents(tensors).to(torch.int64)
-        layer = _calibrated(layer, currents, rate, rng)
-        layers.append(layer)
-        runner = LayerRunner(Network(layers=(*layers, stand_in(layer, classes)), **header), layer)
-        tensors[layer.name] = runner.finish(runner.fire(currents.to(runner.integer))[0], tensors)
-    last = stand_in(layers[-1], classes)
-    shape = (classes, last.channels_in, 1, 1)
-    weight = np.clip(np.rint(rng.normal(0, 0.4 * top, shape)), -top - 1, top).astype(np.int8)
-    bias = rng.integers(-10 * top, 10 * top + 1, classes)
-    head = replace(last, name="head", weight=weight, bias=bias, weight_bits=weight_bits)
-    head = replace(head, steps=len(tensors[layers[-1].name]))
-    return Network(layers=(*layers, head), **header)
+        own = drawn.get(site.name, steps) if fires else steps
+        growing.add(_random_layer(site, rng, steps=own, neuron=kind, weight_bits=weight_bits))
+    return growing.finish(weight_bits)
+
+
+class _Growing:
+    """A network layer by layer, with what the layers so far make of some images.
+
+    Behind the layers stands a readout without weights, so that the executor's own code can calibrate the next one.
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, header: dict[str, Any], *, classes: int, rate: float, images_seed: int
+    ) -> None:
+        self._rng, self._header, self._classes, self._rate = rng, header, classes, rate
+        self._images_seed = images_seed
+        self._layers: list[Layer] = []
+        self._tensors: dict[str, torch.Tensor] = {}
+
+    def add(self, layer: Layer) -> None:
+        """A layer whose thresholds are still to be chosen, or a branch."""
+        runner = self._runner(layer)
+        currents = runner.currents(self._tensors)
+        if not layer.fires:
+            self._layers.append(layer)
+            self._tensors[layer.name] = runner.stream(currents, self._tensors)
+            return
+        currents = currents.to(torch.int64)
+        layer = _calibrated(layer, currents, self._rate, self._rng)
+        runner = self._runner(layer)
+        self._layers.append(layer)
+        spikes, _ = runner.fire(currents.to(runner.integer))
+        self._tensors[layer.name] = runner.finish(spikes, self._tensors)
+
+    def finish(self, weight_bits: int) -> Network:
+        """The network with a random readout of the last layer."""
+        last = self._layers[-1]
+        top = (1 << weight_bits - 1) - 1
+        shape = (self._classes, last.channels_out, 1, 1)
+        weight = np.clip(np.rint(self._rng.normal(0, 0.4 * top, shape)), -top - 1, top).astype(np.int8)
+        bias = self._rng.integers(-10 * top, 10 * top + 1, self._classes)
+        head = replace(stand_in(last, self._classes), name="head", weight=weight, bias=bias, weight_bits=weight_bits)
+        head = replace(head, steps=len(self._tensors[last.name]))
+        return Network(layers=(*self._layers, head), **self._header)
+
+    def _runner(self, layer: Layer) -> LayerRunner:
+        """Of the layer behind those so far; the images are there from the first one on."""
+        last = stand_in(layer if layer.fires else self._layers[0], self._classes)
+        network = Network(layers=(*self._layers, layer, last), **self._header)
+        if not self._tensors:
+            images = random_images(network, 32, seed=self._images_seed)
+            self._tensors[IMAGE] = torch.from_numpy(images).to(torch.float32)[None]
+        return LayerRunner(network, layer)
 
 
 def _random_layer(site: Site, rng: np.random.Generator, *, steps: int, neuron: Neuron, weight_bits: int) -> Layer:
