@@ -8,8 +8,6 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
-from pathlib import Path
 from typing import Any
 
 import rich.box
@@ -26,26 +24,12 @@ from rich.table import Table
 from rich.text import Text
 
 from spikeloom.flow.progress import Advance
+from spikeloom.flow.records import plain
 
 PIPED_WIDTH = 132  # at least, where there is no terminal that has one
 WIDEST = 1000
 LEAST_WRAPPED = 24  # letters of a column that wraps
 _held: list[str] | None = None  # JSON waiting for standard output, see `json_alone`
-
-
-def plain(value: Any) -> Any:
-    """The value in JSON's own types: numpy's numbers and arrays, dataclasses and paths are converted."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return value
 
 
 def emit(record: dict[str, Any], *shown: RenderableType, as_json: bool) -> None:

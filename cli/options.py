@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from spikeloom.flow.simulation import MOST_SIMULATED as MOST_SIMULATED
+
 DEFAULT_MODEL = "digits"
 DEFAULT_BOARD = "ulx3s-85f"
-MOST_SIMULATED = 360  # images where the user does not say: the held-out digits; larger networks take minutes
 
 
 def file_in(output: Path | None, folder: Path, name: str) -> Path:

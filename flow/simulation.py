@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from spikeloom.sim.compare import Difference
     from spikeloom.sim.simulate import CounterDifference
 
+MOST_SIMULATED = 360
+"""Images where the user does not say: the held-out digits; larger networks take minutes."""
+
 MOST_WAVES = 60  # images
 PROCESSES = 2
 
