@@ -86,7 +86,7 @@ def _estimate_layer(layer: LayerPlan, plan: Plan, activity: Activity) -> LayerEs
     if layer.stored_steps:
         walk = ScannerWalk(layer, plan.config, activity)
         for number in range(len(layer.tiles)):
-            _run_tile(pipe, layer, walk, number, plan.config.neuron_lanes)
+            _run_tile(pipe, layer, walk, number)
     return LayerEstimate(
         name=layer.name,
         cycles=(pipe.end() if layer.stored_steps else 0) + FETCH_CYCLES + 1,
@@ -97,8 +97,7 @@ def _estimate_layer(layer: LayerPlan, plan: Plan, activity: Activity) -> LayerEs
     )
 
 
-def _run_tile(pipe: Pipeline, layer: LayerPlan, walk: ScannerWalk, number: int, neuron_lanes: int) -> None:
-    words = -(-layer.tiles[number].valid // neuron_lanes)
+def _run_tile(pipe: Pipeline, layer: LayerPlan, walk: ScannerWalk, number: int) -> None:
     for step, index in _order(layer, len(walk.groups)):
         scans = step < layer.shape.computed_steps
         if layer.layer.kind == "attention" and scans and index == 0:
@@ -109,7 +108,7 @@ def _run_tile(pipe: Pipeline, layer: LayerPlan, walk: ScannerWalk, number: int, 
         pipe.job(
             pipe.hand_over(),
             columns=columns,
-            words=words if step < layer.steps else 1,
+            words=layer.tiles[number].neuron_words if step < layer.steps else 1,
             fence=index == 0 or layer.layer.direct or layer.readout,
             each=layer.readout,
             costs=[] if layer.readout else [walk.write_cost(step, number, y, x + c) for c in range(columns)],

@@ -44,6 +44,8 @@ class Tile:
     """The first of them."""
     valid: int
     """Lanes that have a channel; the others idle."""
+    neuron_words: int
+    """Words of `neuron_lanes` that hold them: of potentials per position, of parameters that are used."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -228,7 +230,7 @@ def _plan_layer(
         output=places.get(layer.name),
         grows_in_place=grows_in_place,
         loops=SUMS_STAY if layer.direct else WEIGHTS_STAY,
-        tiles=_tiles(layer.channels_out, config.lanes),
+        tiles=_tiles(layer.channels_out, config),
         height=1 if bias_alone else layer.height_conv,
         width=1 if bias_alone else layer.width_conv,
         steps=1 if bias_alone else layer.steps,
@@ -242,8 +244,12 @@ def _plan_layer(
     )
 
 
-def _tiles(channels: int, lanes: int) -> tuple[Tile, ...]:
-    return tuple(Tile(first=first, valid=min(lanes, channels - first)) for first in range(0, channels, lanes))
+def _tiles(channels: int, config: CoreConfig) -> tuple[Tile, ...]:
+    def tile(first: int) -> Tile:
+        valid = min(config.lanes, channels - first)
+        return Tile(first=first, valid=valid, neuron_words=-(-valid // config.neuron_lanes))
+
+    return tuple(tile(first) for first in range(0, channels, config.lanes))
 
 
 def _scan(layer: Layer, word_bits: int) -> tuple[int, int]:

@@ -56,17 +56,17 @@ def expected_counters(plan: Plan, execution: Execution) -> dict[str, ExpectedCou
     found = {}
     for layer in plan.layers:
         work = (_attention if layer.layer.kind == "attention" else _accumulate)(layer, execution, plan.config)
-        found[layer.name] = _complete(layer, execution, work, plan)
+        found[layer.name] = _complete(layer, execution, work, plan.network.steps)
     found[TOTAL] = ExpectedCounters(
         **{x.name: sum(getattr(row, x.name) for row in found.values()) for x in fields(ExpectedCounters)}
     )
     return found
 
 
-def _complete(plan: LayerPlan, execution: Execution, work: dict[str, np.ndarray], whole: Plan) -> ExpectedCounters:
-    """Add the membrane accesses and the spikes."""
+def _complete(plan: LayerPlan, execution: Execution, work: dict[str, np.ndarray], most_steps: int) -> ExpectedCounters:
+    """Add the membrane accesses and the spikes. most_steps: ``T_max``."""
     nothing = np.zeros(len(execution.sums), np.int64)
-    words = sum(-(-tile.valid // whole.config.neuron_lanes) for tile in plan.tiles)  # of potentials per position
+    words = sum(tile.neuron_words for tile in plan.tiles)  # of potentials per position
     if plan.readout:
         accesses = words * (plan.steps * plan.positions - 1)
         saved = 0
@@ -74,7 +74,7 @@ def _complete(plan: LayerPlan, execution: Execution, work: dict[str, np.ndarray]
     else:
         once = words * plan.positions
         accesses = once * max(plan.steps - 1, 0)
-        saved = once * max(whole.network.steps - 1, 0) - accesses
+        saved = once * max(most_steps - 1, 0) - accesses
         spikes = execution.spike_counts[plan.name].astype(np.int64)
     return ExpectedCounters(
         **work,
