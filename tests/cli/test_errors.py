@@ -210,7 +210,7 @@ def test_bugs_keep_their_traceback(files, monkeypatch, capsys):
     from spikeloom.golden import network
 
     monkeypatch.chdir(files)
-    monkeypatch.setattr(network.Network, "check", lambda self: int("not a number"))
+    monkeypatch.setattr(network.Network, "load", lambda path: int("not a number"))
     assert run(["info", "tiny.safetensors"]) == 70
     err = capsys.readouterr().err
     assert "Traceback" in err and "bug of SpikeLoom" in err
