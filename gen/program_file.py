@@ -1,4 +1,4 @@
-"""A Program in one file, to be loaded into a core somewhere else; docs/host-protocol.md has the format."""
+"""A Program in one file, to be loaded into a core somewhere else; docs/formats.md has the format."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from spikeloom.common.files import written_aside
+from spikeloom.common.versions import check_version
 from spikeloom.gen.host.pixels import ImageFormat
 from spikeloom.gen.program import Program
 from spikeloom.rtl.core.config import CoreConfig
-from spikeloom.rtl.core.layouts import parameters
-from spikeloom.rtl.core.registers import DESCRIPTOR_VERSION
+from spikeloom.rtl.core.layouts import DESCRIPTOR_VERSION, parameters
 
 FORMAT = "spikeloom.program"
 VERSION = 1
@@ -69,11 +69,7 @@ def load_program(path: str | os.PathLike[str]) -> Program:
 def _check_version(path: str | os.PathLike[str], metadata: dict[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} is no Program of spikeloom's")
-    if metadata.get("version") != str(VERSION):
-        raise ValueError(
-            f"{path} has format version {metadata.get('version')}, this spikeloom reads {VERSION}: "
-            "use the one that made it, or compile the network again"
-        )
+    check_version(metadata.get("version"), where=str(path), newest=VERSION)
 
 
 def _program(path: str | os.PathLike[str], header: dict[str, Any], tensors: dict[str, np.ndarray]) -> Program:

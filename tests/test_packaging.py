@@ -131,6 +131,7 @@ def wheel(tmp_path_factory):
         "spikeloom/__init__.py",
         "spikeloom/py.typed",
         "spikeloom/sim/harness.cpp",
+        "spikeloom/sim/virtual_board.cpp",
         "spikeloom/golden/zoo/digits.safetensors",
         "spikeloom/flow/templates/testbench.v",
         "spikeloom/flow/templates/README.md",

@@ -11,6 +11,7 @@ from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.program_file import load_program, save_program
 from spikeloom.gen.sizing import smallest_core
 from spikeloom.golden.network.random_network import random_network
+from spikeloom.rtl.core.layouts import DESCRIPTOR_VERSION
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +47,10 @@ def flip(rows):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"version": "2"}, "has format version 2, this spikeloom reads 1: use the one that made it, or compile"),
+        ({"version": "2"}, "was written by a newer version of SpikeLoom, in format 2; this program reads up to 1"),
         ({"format": "spikeloom.network"}, "is no Program of spikeloom's"),
         ({"program": "{"}, "is no Program of spikeloom's"),
-        ({"program_header": {"descriptor_version": 99}}, "is not for descriptors of version 1"),
+        ({"program_header": {"descriptor_version": 99}}, f"is not for descriptors of version {DESCRIPTOR_VERSION}"),
         ({"program_header": {"config": {"lanes": 3}}}, "does not describe a Program: lanes must be a power of two"),
         ({"program_header": {"image": {}}}, "does not describe a Program"),
         ({"weights": flip}, "is damaged: compile the network again"),

@@ -1,6 +1,7 @@
 """The map on the host bus: the page, the C header and LiteX's table say what the hardware has."""
 
 import csv
+import hashlib
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from amaranth.lib import data
 
 from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.errors import CompileError
@@ -17,8 +19,10 @@ from spikeloom.gen.sizing import smallest_core
 from spikeloom.golden.network.random_network import random_network
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.counters import COUNTERS
+from spikeloom.rtl.core.layouts import DESCRIPTOR
 from spikeloom.rtl.core.registers import (
     CAPABILITIES,
+    DESCRIPTOR_VERSION,
     MAP,
     REGION_WORDS,
     Region,
@@ -98,3 +102,17 @@ def test_checksum():
     weights = Region.WEIGHTS.address(1)
     assert checksum([(weights, 0x80000000)]) == 0x84000001
     assert checksum([(weights, 0x80000000), (weights + 1, 1), (2, 7)]) == 0x0C000000
+
+
+def test_descriptor_version():
+    """A descriptor that changes needs another version: raise DESCRIPTOR_VERSION, then put the new digest here."""
+    digest = hashlib.sha256(repr(list(_leaves(DESCRIPTOR))).encode()).hexdigest()[:8]
+    assert (DESCRIPTOR_VERSION, digest) == (2, "469763ec")
+
+
+def _leaves(layout, path=()):
+    for name, field in layout:
+        if isinstance(field.shape, data.StructLayout):
+            yield from _leaves(field.shape, (*path, name))
+        else:
+            yield (*path, name), field.offset, field.width
