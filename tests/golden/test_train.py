@@ -252,6 +252,45 @@ def test_learning_rate_follows_warm_up_and_cosine():
     assert all(x[2] == pytest.approx(0.3 * x[0]) for x in rates)
 
 
+def loop_of(run):
+    parts = (datasets.load("digits", x) for x in ("train", "test"))
+    return training_loop.TrainingLoop(run, Processes(), torch.device("cpu"), *parts, None, Spikformer(TINY.model))
+
+
+def test_the_loss_smooths_labels():
+    """A share of the cross entropy is that of all classes alike."""
+    training = loop_of(replace(TINY, augment=Augmentation(), train=replace(TINY.train, label_smoothing=0.4)))
+    images, labels = torch.from_numpy(training.train_set.images[:16]), torch.arange(16) % 10
+    found = training.loss(images, labels, 1, lambda x: torch.eye(16, 10) * 3)
+    likely = torch.log_softmax(torch.eye(16, 10) * 3, 1)
+    one, all_alike = likely[torch.arange(16), labels], likely.mean(1)
+    assert float(found) == pytest.approx(float(-(0.6 * one + 0.4 * all_alike).mean()), rel=1e-5)
+
+
+def test_weight_decay_is_of_matrices_and_kernels_alone():
+    training = loop_of(replace(TINY, train=replace(TINY.train, weight_decay=0.3)))
+    decays = {id(x): group["weight_decay"] for group in training.optimizer.param_groups for x in group["params"]}
+    named = dict(training.model.named_parameters())
+    assert len(decays) == len(named)
+    decayed = {name for name, x in named.items() if decays[id(x)]}
+    assert {"head.weight", "patch_embed.proj_conv.weight"} <= decayed
+    assert decayed == {name for name, x in named.items() if x.dim() > 1}
+    assert any("time_mask" in name for name in named) and not any("time_mask" in name for name in decayed)
+
+
+@pytest.mark.trains
+def test_batch_norms_end_with_the_statistics_of_the_final_weights():
+    model, _ = train_run(replace(TINY, train=replace(TINY.train, epochs=1)))
+    train_set = datasets.load("digits", "train")
+    images = train_set.images[datasets.spread_out(len(train_set.labels), 96)]
+    with torch.no_grad():
+        currents = model.patch_embed.proj_conv(torch.from_numpy(images) / 256)
+    norm = model.patch_embed.proj_bn
+    # Tolerance: float32 in another order; one epoch's running mean is a third on its way from zero.
+    assert torch.allclose(norm.running_mean, currents.mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert norm.num_batches_tracked == 1  # of 96 images
+
+
 @pytest.mark.trains
 def test_gradients_are_clipped():
     moved = {}
