@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from spikeloom.golden.training.augment import augment
 from spikeloom.golden.training.masked_autoencoder import MaskedAutoencoder
 from spikeloom.golden.training.parallel import Processes
 from spikeloom.golden.training.run_config import RunConfig
-from spikeloom.golden.training.training_loop import EpochReport, TrainingLoop
+from spikeloom.golden.training.training_loop import Hooks, TrainingLoop
 
 FOLDER = "pretrain"  # in that of the run
 
@@ -29,10 +28,9 @@ def pretrain(
     train_set: datasets.Images,
     test_set: datasets.Images,
     folder: Path | None,
+    hooks: Hooks,
     *,
     restart: bool,
-    progress: Callable[[EpochReport], None] | None,
-    stepped: Callable[[int, int], None] | None,
 ) -> None:
     """Change the model's weights to those that tell hidden patches from the others, as ``run.pretrain`` says.
 
@@ -43,7 +41,7 @@ def pretrain(
     place = None if folder is None else folder / FOLDER
     model.head.requires_grad_(False)  # nothing of the classes is learned, and data-parallel training must know
     loop = _Pretraining(_own(run), team, device, train_set, test_set, place, model)
-    loop.fit(restart=restart, progress=progress, stepped=stepped)
+    loop.fit(hooks, restart=restart)
     model.head.requires_grad_(True)
 
 

@@ -31,8 +31,8 @@ from spikeloom.golden.quantization.folded import folded
 from spikeloom.golden.quantization.folding import folded_tensors
 from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.quantization.scales import Scales
-from spikeloom.golden.training.run_config import FinetuneConfig, RunConfig, from_mapping
-from spikeloom.golden.training.train import EpochReport, Recipe, TrainingReport, train_run
+from spikeloom.golden.training.run_config import FinetuneConfig, RunConfig, of_header
+from spikeloom.golden.training.train import EpochReport, TrainingReport, train_run
 
 LEARNING_RATE = 5e-4  # its peak: a quarter to a sixth of the rates that made the shipped models
 
@@ -142,14 +142,7 @@ def finetuning(
     """
     if not isinstance(model, Spikformer):
         raise ValueError("fine-tuning with quantised weights knows Spikformers alone")
-    recipe = dict(header.get("recipe") or {})
-    if "dataset" in recipe:
-        recipe["mask_groups"] = tuple(recipe["mask_groups"])
-        run = Recipe(**recipe).run(model.config)
-    elif recipe:
-        run = from_mapping(recipe)
-    else:
-        run = RunConfig(model=model.config)
+    run = of_header(header, model.config)
     changed = replace(
         run.train, epochs=epochs, learning_rate=learning_rate, min_learning_rate=0.0, warmup_epochs=0.0,
         weight_decay=0.0, ema=None,

@@ -182,6 +182,28 @@ def from_mapping(given: Mapping[str, Any]) -> RunConfig:
     return found
 
 
+def of_header(header: Mapping[str, Any], model: SpikformerConfig) -> RunConfig:
+    """The run that made a Spikformer's checkpoint, as its header tells under "recipe"; the defaults where it does not.
+
+    Headers of before, the shipped digits' among them, hold one flat mapping without the model.
+    """
+    recipe = header.get("recipe") or {}
+    if "dataset" not in recipe:
+        return from_mapping(recipe) if recipe else RunConfig(model=model)
+    in_training = ("epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "seed", "threads")
+    masks = {"weight": "mask_weight", "groups": "mask_groups", "rate": "mask_rate"}
+    return from_mapping(
+        {
+            "name": recipe["dataset"],
+            "data": {"name": recipe["dataset"]},
+            "model": asdict(model),
+            "augment": {key: recipe[key] for key in ("shift", "rotation", "zoom")},
+            "train": {"device": "cpu", **{key: recipe[key] for key in in_training}},
+            "masks": {key: recipe[name] for key, name in masks.items()},
+        }
+    )
+
+
 def to_yaml(config: RunConfig) -> str:
     """The whole configuration, with the defaults, as a file that `load` reads."""
     text: str = yaml.safe_dump(_plain(config.as_dict()), sort_keys=False)

@@ -1,7 +1,7 @@
 """Training of Spikformers, with trained time steps, and of E-SpikeFormers: one loop for one core and for many GPUs.
 
-`train` takes a model and a short recipe, and makes the digits model that is shipped; `train_run` takes a whole
-`RunConfig` and a folder, in which it keeps a log and what it needs to go on after a kill.
+`train_run` takes a `RunConfig` and a folder, in which it keeps a log and what it needs to go on after a kill.
+`DIGITS_RUN` makes the digits model that is shipped.
 """
 
 from __future__ import annotations
@@ -27,114 +27,50 @@ from spikeloom.golden.threads import torch_threads
 from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.parallel import Processes, local_device, processes
 from spikeloom.golden.training.pretrain import pretrain
-from spikeloom.golden.training.run_config import MASK_GROUPS, DataConfig, MaskConfig, RunConfig, TrainConfig, check_data
-from spikeloom.golden.training.training_loop import ENOUGH, EpochReport, TrainingLoop, count_correct
+from spikeloom.golden.training.run_config import RunConfig, TrainConfig, check_data
+from spikeloom.golden.training.training_loop import ENOUGH, EpochReport, Hooks, TrainingLoop, count_correct
 
-__all__ = ["DIGITS", "EpochReport", "Recipe", "TrainingReport", "accuracy", "train", "train_run"]
+__all__ = ["DIGITS", "DIGITS_RUN", "EpochReport", "TrainingReport", "accuracy", "train_run"]
 
 # The model that is shipped for the digits. Its attention fires at the integer 8 of Spikformer: this neuron
 # does not halve its input, so that its real threshold is 1 and not 0.5.
 DIGITS = SpikformerConfig(neuron="dts", attention_threshold=1.0, dynamic=True, initial_steps=3)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a model is trained; the defaults make, of `DIGITS`, the model that is shipped.
-
-    dataset: name of the data set. epochs, batch_size: of the training images. learning_rate: the peak of a
-    cosine with one epoch of warm-up, for AdamW. weight_decay: of matrices and kernels alone. mask_rate:
-    learning rate of the time masks over the other. label_smoothing: of the cross entropy. shift, rotation,
-    zoom: largest random change of an image, in pixels, degrees and as a share of its size. mask_weight: the
-    factor of the mask loss; mask_groups: the layers that it covers. seed: of everything random. threads: of
-    PyTorch while training; results repeat for equal numbers.
-    """
-
-    dataset: str = "digits"
-    epochs: int = 40
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.1
-    mask_rate: float = 0.3
-    label_smoothing: float = 0.1
-    shift: float = 0.4
-    rotation: float = 6.0
-    zoom: float = 0.06
-    mask_weight: float = 5e-3
-    mask_groups: tuple[str, ...] = ("qkv", "mlp")
-    seed: int = 0
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "threads"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be positive, not {getattr(self, key)!r}")
-        unknown = set(self.mask_groups) - set(MASK_GROUPS)
-        if unknown:
-            raise ValueError(f"mask_groups must be among sps, qkv, attn and mlp, not {sorted(unknown)[0]!r}")
-
-    def run(self, model: SpikformerConfig) -> RunConfig:
-        """The same as the configuration of a run."""
-        return RunConfig(
-            name=self.dataset,
-            data=DataConfig(name=self.dataset),  # type: ignore[arg-type]
-            model=model,
-            augment=Augmentation(shift=self.shift, rotation=self.rotation, zoom=self.zoom),
-            train=TrainConfig(
-                epochs=self.epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                label_smoothing=self.label_smoothing,
-                device="cpu",
-                threads=self.threads,
-                seed=self.seed,
-            ),
-            masks=MaskConfig(
-                weight=self.mask_weight,
-                groups=self.mask_groups,  # type: ignore[arg-type]
-                rate=self.mask_rate,
-            ),
-        )
+DIGITS_RUN = RunConfig(
+    name="digits",
+    model=DIGITS,
+    augment=Augmentation(shift=0.4, rotation=6.0, zoom=0.06),
+    train=TrainConfig(device="cpu"),
+)
+"""How it was trained: `examples/digits.yaml`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingReport:
-    """What came out. accuracy: of the held-out images, 0..1; train_accuracy: of the training images, of at
-    most 16,384 of them. t_per_layer: ``T_l``. seconds: wall clock, of the last start alone.
-    """
+    """What came out."""
 
     accuracy: float
+    """Of the held-out images, 0..1."""
     train_accuracy: float
+    """Of the training images, of at most 16,384 of them."""
     t_per_layer: dict[str, int]
+    """``T_l`` by layer name."""
     t_avg: float
+    """Their mean."""
     parameters: int
+    """Trained numbers."""
     seconds: float
-    recipe: Recipe | RunConfig
+    """Wall clock, of the last start alone."""
+    recipe: RunConfig
+    """What was wanted."""
     split: str
+    """Which images are held out."""
     class_names: tuple[str, ...] = ()
     """What the classes are called, in the order of their labels; empty where nobody says."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def train(
-    config: SpikformerConfig,
-    recipe: Recipe | None = None,
-    *,
-    progress: Callable[[EpochReport], None] | None = None,
-) -> tuple[Spikformer, TrainingReport]:
-    """Train a Spikformer and return it, in evaluation mode, with a report.
-
-    progress: called after each epoch. Equal arguments give equal models on one machine.
-    Raises ValueError where the data set's images do not have the configuration's shape.
-    """
-    recipe = recipe or Recipe()
-    if recipe.dataset not in datasets.KNOWN:
-        raise ValueError(f"unknown data set {recipe.dataset!r}; known: {', '.join(datasets.KNOWN)}")
-    model, report = _trained(recipe.run(config), recipe, Processes(), torch.device("cpu"), progress=progress)
-    assert isinstance(model, Spikformer)
-    return model, report
 
 
 def train_run(
@@ -163,8 +99,9 @@ def train_run(
         raise ValueError("finetune: a trained model is tuned by `spikeloom quantize CHECKPOINT --finetune EPOCHS`")
     device = local_device(run.train.device)
     with compiled_neurons(run.train.compile), processes(device) as team, _alone(folder, team):
-        kept: dict[str, Any] = dict(folder=folder, restart=restart, progress=progress, stepped=stepped)
-        return _trained(run, run, team, device, start=start, **kept)
+        place = None if folder is None else Path(folder)
+        hooks = Hooks(progress=progress, stepped=stepped)
+        return _trained(run, team, device, place, hooks, restart=restart, start=start)
 
 
 def _alone(folder: str | Path | None, team: Processes) -> AbstractContextManager[None]:
@@ -183,15 +120,13 @@ def accuracy(model: Model, images: np.ndarray, labels: np.ndarray, *, batch: int
 
 def _trained(
     run: RunConfig,
-    recipe: Recipe | RunConfig,
     team: Processes,
     device: torch.device,
+    folder: Path | None,
+    hooks: Hooks,
     *,
-    folder: str | Path | None = None,
-    restart: bool = False,
-    progress: Callable[[EpochReport], None] | None = None,
-    stepped: Callable[[int, int], None] | None = None,
-    start: Spikformer | None = None,
+    restart: bool,
+    start: Spikformer | None,
 ) -> tuple[Model, TrainingReport]:
     started = time.monotonic()
     where, size = run.data.folder, run.data.size
@@ -199,25 +134,28 @@ def _trained(
     check_data(run, train_set, test_set)
     with torch_threads(run.train.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.train.seed)
-        place = None if folder is None else Path(folder)
-        kept: dict[str, Any] = dict(restart=restart, progress=progress, stepped=stepped)
         model = start or make_model(run.model)
         if run.pretrain is not None and start is None:
-            pretrain(model, run, team, device, train_set, test_set, place, **kept)
-        training = TrainingLoop(run, team, device, train_set, test_set, place, model)
-        training.fit(**kept)
+            pretrain(model, run, team, device, train_set, test_set, folder, hooks, restart=restart)
+        training = TrainingLoop(run, team, device, train_set, test_set, folder, model)
+        training.fit(hooks, restart=restart)
         model = training.finished()
-        steps = model.time_steps()
-        shown = training.chosen[datasets.spread_out(len(training.chosen), ENOUGH)]
-        report = TrainingReport(
-            accuracy=training.held_out_accuracy(),
-            train_accuracy=count_correct(model, train_set, shown) / len(shown),
-            t_per_layer=steps,
-            t_avg=sum(steps.values()) / len(steps),
-            parameters=sum(x.numel() for x in model.parameters()),
-            seconds=round(time.monotonic() - started, 1),
-            recipe=recipe,
-            split=datasets.describe(run.data.name, train_set, test_set),
-            class_names=class_names(run.data.name, train_set),
-        )
+        report = _report(training, started)
     return model.cpu(), report
+
+
+def _report(training: TrainingLoop, started: float) -> TrainingReport:
+    run, model = training.run, training.model
+    steps = model.time_steps()
+    shown = training.chosen[datasets.spread_out(len(training.chosen), ENOUGH)]
+    return TrainingReport(
+        accuracy=training.held_out_accuracy(),
+        train_accuracy=count_correct(model, training.train_set, shown) / len(shown),
+        t_per_layer=steps,
+        t_avg=sum(steps.values()) / len(steps),
+        parameters=sum(x.numel() for x in model.parameters()),
+        seconds=round(time.monotonic() - started, 1),
+        recipe=run,
+        split=datasets.describe(run.data.name, training.train_set, training.test_set),
+        class_names=class_names(run.data.name, training.train_set),
+    )

@@ -51,6 +51,24 @@ class EpochReport:
     images_per_second: float = 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What is told while a run goes on."""
+
+    progress: Callable[[EpochReport], None] | None = None
+    """Called after each epoch, and for those that were done before."""
+    stepped: Callable[[int, int], None] | None = None
+    """Called after each step with the steps done and all steps."""
+
+    def epoch(self, report: EpochReport) -> None:
+        if self.progress is not None:
+            self.progress(report)
+
+    def step(self, done: int, of: int) -> None:
+        if self.stepped is not None:
+            self.stepped(done, of)
+
+
 class TrainingLoop:
     """One run of the loop: the model, what changes with it, and the folder that it is kept in.
 
@@ -87,28 +105,21 @@ class TrainingLoop:
         """What learns, the model or something around it: of images it makes what `loss` wants."""
         return self.model
 
-    def fit(
-        self,
-        *,
-        restart: bool,
-        progress: Callable[[EpochReport], None] | None,
-        stepped: Callable[[int, int], None] | None,
-    ) -> None:
+    def fit(self, hooks: Hooks, *, restart: bool) -> None:
+        """All epochs that are left to do. restart: of the folder's state nothing is taken over."""
         done = 0 if restart else self._resume()
         for record in self.history:
-            if progress is not None:
-                progress(EpochReport(**record))
+            hooks.epoch(EpochReport(**record))
         parallel = self.team.wrapped(self.learner, self.device)
         with _tensorboard(self.folder if self.team.main else None, done) as log:
             for epoch in range(done + 1, self.run.train.epochs + 1):
-                state = self._epoch(epoch, parallel, stepped)
+                state = self._epoch(epoch, parallel, hooks)
                 self.history.append(asdict(state))
                 self._save(epoch)
                 log(state)
-                if progress is not None:
-                    progress(state)
+                hooks.epoch(state)
 
-    def _epoch(self, epoch: int, parallel: torch.nn.Module, stepped: Callable[[int, int], None] | None) -> EpochReport:
+    def _epoch(self, epoch: int, parallel: torch.nn.Module, hooks: Hooks) -> EpochReport:
         train, team = self.run.train, self.team
         started = time.monotonic()
         self.learner.train()
@@ -121,8 +132,7 @@ class TrainingLoop:
                 share = together[team.rank :: team.count]
                 total += self._step(share, epoch, parallel) * len(share)
                 seen += len(share)
-            if stepped is not None:
-                stepped(step, train.epochs * self.batches)
+            hooks.step(step, train.epochs * self.batches)
         self.learner.eval()
         total, all_seen = team.summed(total, seen, device=self.device)
         seconds = time.monotonic() - started

@@ -16,7 +16,7 @@ from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.network.random_network import random_network
 from spikeloom.golden.training.run_config import DataConfig, RunConfig
-from spikeloom.golden.training.train import Recipe
+from spikeloom.golden.training.train import DIGITS_RUN
 
 SHAPES = {"fashion": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32), "digits": (1, 8, 8)}
 
@@ -81,7 +81,7 @@ def test_the_data_set_of_the_training_is_the_default(published):
     recorded = network_for(SHAPES["cifar10"], recipe=recipe("cifar10", str(published)))
     assert len(load_samples(None, recorded).images) == 5  # the folder that the training had
     assert len(load_samples(None, network_for(SHAPES["digits"])).images) == 360  # none is told
-    old = Recipe().run(SpikformerConfig()).as_dict()
+    old = DIGITS_RUN.as_dict()
     assert trained_on({"recipe": old}) == trained_on({"recipe": {"dataset": "digits"}}) == ("digits", None)
 
 

@@ -22,7 +22,7 @@ from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.training import qat
 from spikeloom.golden.training.qat import QuantizationAware, finetune, finetuning
 from spikeloom.golden.training.run_config import DataConfig, RunConfig, TrainConfig
-from spikeloom.golden.training.train import Recipe, train, train_run
+from spikeloom.golden.training.train import train_run
 from support.easy_pictures import instead_of_digits
 
 KINDS = {
@@ -135,8 +135,8 @@ def trained():
     them.
     """
     with instead_of_digits():
-        recipe = Recipe(epochs=3, batch_size=16, learning_rate=1e-2, shift=0.0, rotation=0.0, zoom=0.0)
-        model, report = train(SMALL, recipe)
+        train = TrainConfig(epochs=3, batch_size=16, learning_rate=1e-2, device="cpu")
+        model, report = train_run(RunConfig(model=SMALL, train=train))
     unit = 2.0**-4
     with torch.no_grad():
         for layer in model.layers():

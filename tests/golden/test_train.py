@@ -23,7 +23,7 @@ from spikeloom.golden.training import training_loop, training_state
 from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.parallel import Processes, local_device
 from spikeloom.golden.training.run_config import DataConfig, MaskConfig, RunConfig, TrainConfig
-from spikeloom.golden.training.train import Recipe, accuracy, train, train_run
+from spikeloom.golden.training.train import accuracy, train_run
 
 SMALL = dict(dim=16, heads=2, mlp_ratio=2, neuron="dts", dynamic=True, attention_threshold=1.0)
 
@@ -31,13 +31,14 @@ SMALL = dict(dim=16, heads=2, mlp_ratio=2, neuron="dts", dynamic=True, attention
 @pytest.mark.trains
 def test_training_learns_repeats_and_shortens_masks(easy_digits):
     """Pictures that any CPU learns: chance is 10 %, and ten seeds reach 97 % at least."""
-    config = SpikformerConfig(**SMALL, initial_steps=3)
-    recipe = Recipe(
-        epochs=3, batch_size=16, learning_rate=1e-2, mask_weight=0.05, mask_rate=1.0, shift=0.0, rotation=0.0, zoom=0.0
+    run = RunConfig(
+        model=SpikformerConfig(**SMALL, initial_steps=3),
+        train=TrainConfig(epochs=3, batch_size=16, learning_rate=1e-2, device="cpu"),
+        masks=MaskConfig(weight=0.05, rate=1.0),
     )
     seen = []
     state = torch.get_rng_state()
-    model, report = train(config, recipe, progress=seen.append)
+    model, report = train_run(run, progress=seen.append)
     assert torch.equal(torch.get_rng_state(), state)  # the caller's random numbers are left alone
     assert [x.epoch for x in seen] == [1, 2, 3] and {x.epochs for x in seen} == {3}
     assert seen[-1].loss < seen[0].loss - 0.5
@@ -49,8 +50,8 @@ def test_training_learns_repeats_and_shortens_masks(easy_digits):
     assert min(steps.values()) == 1  # of three at first
     assert steps["sps.0"] >= steps["block.0.q"]  # the mask loss covers qkv and mlp
     assert not model.training
-    short = replace(recipe, epochs=1)
-    first, again, other = (train(config, x)[0].state_dict() for x in (short, short, replace(short, seed=1)))
+    short, another = (replace(run, train=replace(run.train, epochs=1, seed=seed)) for seed in (0, 1))
+    first, again, other = (train_run(x)[0].state_dict() for x in (short, short, another))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
@@ -87,30 +88,13 @@ def test_recalibration_takes_the_statistics_of_all_images():
     assert norm.num_batches_tracked == 2 and norm.momentum == 0.1 and not model.training
 
 
-def test_images_of_another_shape_are_refused():
+def test_what_does_not_fit_the_data_set_is_refused():
     with pytest.raises(ValueError, match=r"the images of digits are \(1, 8, 8\), not \(3, 8, 8\)"):
-        train(SpikformerConfig(channels=3))
-
-
-def test_too_few_classes_are_refused():
+        train_run(RunConfig(model=SpikformerConfig(channels=3)))
     with pytest.raises(ValueError, match="digits has more than 9 classes"):
-        train(SpikformerConfig(classes=9))
-
-
-def test_unknown_data_set_is_refused():
+        train_run(RunConfig(model=SpikformerConfig(classes=9)))
     with pytest.raises(ValueError, match="unknown data set 'x'"):
-        train(SpikformerConfig(), Recipe(dataset="x"))
-
-
-@pytest.mark.parametrize("key", ["epochs", "batch_size", "threads"])
-def test_recipe_needs_positive_numbers(key):
-    with pytest.raises(ValueError, match=f"{key} must be positive, not 0"):
-        Recipe(**{key: 0})
-
-
-def test_recipe_needs_known_groups():
-    with pytest.raises(ValueError, match="mask_groups must be among sps, qkv, attn and mlp, not 'head'"):
-        Recipe(mask_groups=("qkv", "head"))
+        train_run(RunConfig(data=DataConfig(name="x")))
 
 
 # Whole runs: a configuration, a folder.
@@ -131,14 +115,13 @@ def equal(one, other):
 
 
 @pytest.mark.trains
-def test_a_recipe_is_a_run(tmp_path):
-    """The short way and the long way to the digits give the same bits, with and without a folder."""
-    config = SpikformerConfig(**(SMALL | {"dim": 8}), steps=2)
-    recipe = Recipe(epochs=1, batch_size=256)
-    one, _ = train(config, recipe)
-    other, report = train_run(recipe.run(config), tmp_path)
+def test_a_folder_changes_nothing(tmp_path):
+    """The bits of a run are the same with and without one."""
+    run = replace(TINY, data=DataConfig(), train=TrainConfig(epochs=1, batch_size=256, device="cpu"))
+    one, _ = train_run(run)
+    other, report = train_run(run, tmp_path)
     assert equal(one, other)
-    assert report.split == datasets.describe_split("digits") and report.recipe == recipe.run(config)
+    assert report.split == datasets.describe_split("digits") and report.recipe == run
     assert {"log.csv", "state.safetensors"} <= {x.name for x in tmp_path.iterdir()}
 
 

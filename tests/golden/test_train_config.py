@@ -10,7 +10,7 @@ from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.training import run_config
 from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.run_config import DataConfig, MaskConfig, RunConfig, TrainConfig
-from spikeloom.golden.training.train import DIGITS, Recipe
+from spikeloom.golden.training.train import DIGITS, DIGITS_RUN
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -136,7 +136,7 @@ def test_examples_describe_models_that_can_be_made(path):
 
 
 def test_digits_example_is_what_ships():
-    assert run_config.load(EXAMPLES / "digits.yaml") == Recipe().run(DIGITS)
+    assert run_config.load(EXAMPLES / "digits.yaml") == DIGITS_RUN
 
 
 def test_cifar10_example_is_the_papers_model():
