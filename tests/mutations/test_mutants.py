@@ -63,7 +63,7 @@ MUTANTS = {
         Mutant("golden/network/widths.py", "np.maximum(rows, 0).sum(1) * info.maximum", "np.maximum(rows, 0).max(1) * info.maximum",
                f"{GOLDEN}/test_widths.py"),
         Mutant("golden/quantization/scales.py", "unit = np.minimum(unit, threshold)", "pass", f"{GOLDEN}/test_quantize.py"),
-        Mutant("golden/quantization/scales.py", "np.rint(bias * count / scale)", "np.floor(bias * count / scale)",
+        Mutant("golden/quantization/scales.py", "(1.0, 0.5)", "(1.0,)",
                f"{GOLDEN}/test_quantize.py"),
         Mutant("golden/data/datasets.py", "rows[:, label_bytes - 1]", "rows[:, 0]", f"{GOLDEN}/test_datasets.py"),
         Mutant("golden/data/datasets.py", "np.linspace(0, count - 1, limit)", "np.arange(limit)", f"{GOLDEN}/test_datasets.py"),
