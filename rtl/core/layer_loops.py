@@ -115,10 +115,11 @@ class LayerLoops(wiring.Component):
         self._offer_job(m, walk, mask, ends)
         with m.If(self.start):
             self._start_layer(m, walk)
-        with m.If(taken & kv):
-            self._next_token(m, walk)
-        with m.If(taken & ~kv):
-            self._next_group(m, walk, mask, ends)
+        with m.Elif(taken):  # not beside `start`: a third fewer cells
+            with m.If(kv):
+                self._next_token(m, walk)
+            with m.Else():
+                self._next_group(m, walk, mask, ends)
         return m
 
     def _start_layer(self, m, walk):

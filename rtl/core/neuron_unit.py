@@ -104,14 +104,18 @@ class NeuronUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
         advance, empty = Signal(), Signal()
-        issued, fetched = Signal(_issued(config)), Signal(_fetched(config))
-        integrated, fired = Signal(_integrated(config)), Signal(_fired(config))
-        before = self._issue(m, advance, empty), self._fetch(m, issued)
-        before += self._integrate(m, fetched), self._fire(m, integrated)
-        with m.If(advance):
-            m.d.sync += [x.eq(y) for x, y in zip((issued, fetched, integrated, fired), before, strict=True)]
+
+        def registered(stage, name):
+            after = Signal.like(stage, name=name)
+            with m.If(advance):
+                m.d.sync += after.eq(stage)
+            return after
+
+        issued = registered(self._issue(m, advance, empty), "issued")
+        fetched = registered(self._fetch(m, issued), "fetched")
+        integrated = registered(self._integrate(m, fetched), "integrated")
+        fired = registered(self._fire(m, integrated), "fired")
         self._retire(m, advance, fired)
         m.d.comb += [
             advance.eq(~self.spikes.valid | self.spikes.ready),

@@ -87,10 +87,10 @@ class ScanCursor(wiring.Component):
         inside, ends = self._look(m, item, at, last)
         self._offer(m, item, at, inside, ends, last)
         m.d.comb += [self.slots.valid.eq(started), self.items.ready.eq(~started)]
-        with m.If(self.items.valid & self.items.ready):
-            m.d.sync += [started.eq(1), item.eq(self.items.payload)]
+        with m.If(~started):
+            m.d.sync += [started.eq(self.items.valid), item.eq(self.items.payload)]
             self._begin(m, at)
-        with m.If(self.slots.valid & self.slots.ready):
+        with m.Elif(self.slots.ready):
             with m.If(ends.item):
                 m.d.sync += started.eq(0)
             with m.Elif(at.value):
