@@ -124,7 +124,7 @@ async def fetch_time(dut):
 async def faults(dut, kinds):
     """A kind that does not exist and a second image end the Program, without a word that it is done."""
     words = [word for kind in kinds for word in (kind, *[0] * (DESCRIPTOR_WORDS - 1))]
-    ports = "start program_data image_loaded items__ready jobs__ready job_finished"
+    ports = "start program__data image_loaded items__ready jobs__ready job_finished"
     await start(dut, **dict.fromkeys(ports.split(), 0), quiet=1)
     around = Surroundings(dut, words, stall=0)
     dut.start.value = 1
