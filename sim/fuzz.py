@@ -35,7 +35,8 @@ from spikeloom.sim.verilator import SimulationError
 IMAGES = 2  # of a network: the second shows what the first left behind
 CHUNK = 25  # networks of one run of the simulator
 MOST_CYCLES = 4_000_000  # of an image, before the core counts as hung; the largest networks take a tenth
-SHRINKING_RUNS = 400
+SHRINKING_RUNS = 400  # of one network
+MOST_SHRUNKEN = 3  # failing networks; the others are kept as they were drawn
 
 _SIZES: dict[str, int] = dict(accumulator_width=20, potential_width=24, weight_rows=6000, membrane_positions=400)
 _SIZES |= dict(parameter_words=1000, activation_words=5000, program_layers=12, kv_rows=64, tokens=64)
@@ -237,7 +238,8 @@ def fuzz(
     """Draw a network for each seed, run it on its core, compare everything; shrink those that fail.
 
     build_dir: folder for the compiled cores. processes: simulators at a time. shrink: most runs to make a failing
-    network smaller. progress: counts networks. SimulationError where Verilator is missing.
+    network smaller, of the first `MOST_SHRUNKEN`. progress: counts networks.
+    SimulationError where Verilator is missing.
     """
     bench, tally = Bench(build_dir), _Tally()
     with ThreadPoolExecutor(processes) as pool:
@@ -303,7 +305,8 @@ def _note(bench: Bench, case: Case, failure: Failure | None, before: Case | None
     if alone is None and before is not None:
         case = replace(case, before=before)
         alone = bench.failure(case)
-    small, last = shrunken(bench, case, alone or failure, runs=shrink if alone else 0)
+    runs = shrink if alone and len(tally.found) < MOST_SHRUNKEN else 0
+    small, last = shrunken(bench, case, alone or failure, runs=runs)
     tally.found.append(Found(seed=case.seed, failure=failure, shrunken=small, shrunken_failure=last))
 
 

@@ -64,8 +64,10 @@ def random_graph(seed: int, limits: GraphLimits | None = None) -> Network:
     edges of `GraphLimits.potential_bits`.
     """
     draft = _Draft(np.random.default_rng(seed), limits or GraphLimits(), name=f"graph-{seed}")
-    for _ in range(int(draft.rng.integers(1, draft.limits.layers + 1))):
-        draft.add(draft.geometry())
+    count = int(draft.rng.integers(1, draft.limits.layers + 1))
+    while len(draft.layers) < count:
+        if not (count - len(draft.layers) >= 4 and draft.block()):
+            draft.add(draft.geometry())
     return draft.finished()
 
 
@@ -114,7 +116,8 @@ class _Draft:
     def geometry(self) -> dict[str, Any]:
         """A layer that fits where it reads and into what is left of the work."""
         for _ in range(ATTEMPTS):
-            fields = self._attention() if self._chance(0.3) else self._neurons() if self._chance(0.5) else None
+            fields = self._grown() if self._chance(0.2) else self._attention() if self._chance(0.35) else None
+            fields = fields or (self._neurons() if self._chance(0.4) else None)
             fields = fields or self._convolution()
             if fields is not None and self.work + self._work_of(fields) <= self.limits.work:
                 return fields
@@ -193,14 +196,53 @@ class _Draft:
         like = [k for k in near if spikes[k].channels == query.channels]
         value = self._choice(near if self.limits.golden_only else like)
         out = spikes[value].channels
-        fields: dict[str, Any] = dict(kind="attention", inputs=(name, self._choice(like), value), channels_out=out)
+        others = [k for k in like if k not in (name, value)]
+        key = self._choice(others if others and self._chance(0.7) else like)
+        fields: dict[str, Any] = dict(kind="attention", inputs=(name, key, value), channels_out=out)
         fields |= dict(channels_in=query.channels, height_in=query.height, width_in=query.width)
-        both = [h for h in range(1, out + 1) if query.channels % h == 0 and out % h == 0]
-        even = [h for h in both if (query.channels // h).bit_count() == 1]
-        fields["heads"] = self._choice(both if self.limits.golden_only or not even else even)
+        fields["heads"] = self._heads(query.channels, out)
         fields["pool"] = self._chance(0.2)
         if not fields["pool"]:
             fields["residual"] = self._residual(out, (query.height, query.width))
+        return fields | self._time(fields)
+
+    def block(self) -> bool:
+        """Q, K and V of one tensor, and their attention, as far as the work allows; False where none is begun."""
+        source, word = self._source(), self.limits.word
+        info, channels = self._info(source), self._channels()
+        if self._chance(0.6) or (word and channels > word and channels % word):
+            return False
+        fields: dict[str, Any] = dict(inputs=(source,), channels_in=info.channels, channels_out=channels)
+        fields |= dict(height_in=info.height, width_in=info.width)
+        if self.work + 5 * self._work_of(fields | dict(steps=self.header["steps"])) > self.limits.work:
+            return False
+        for _ in range(3):
+            self.add(fields | self._time(fields))
+        names = tuple(layer.name for layer in self.layers[-3:])
+        fields |= dict(kind="attention", inputs=names, channels_in=channels, heads=self._heads(channels, channels))
+        self.add(fields | self._time(fields))
+        return True
+
+    def _heads(self, channels: int, out: int) -> int:
+        """Of attention; with a power of two of channels a head where golden is not alone."""
+        both = [h for h in range(1, out + 1) if channels % h == 0 and out % h == 0]
+        even = [h for h in both if (channels // h).bit_count() == 1]
+        return int(self._choice(both if self.limits.golden_only or not even else even))
+
+    def _grown(self) -> dict[str, Any] | None:
+        """A sum that grows from Q, K or V of an attention: its place then holds more planes than the others'."""
+        attended = {name for layer in self.layers if layer.kind == "attention" for name in layer.inputs}
+        if not attended:
+            return None
+        name = self._choice(sorted(attended))
+        info = self.infos[name]
+        shape = (info.height, info.width)
+        sources = [k for k, x in self.infos.items() if (x.height, x.width) == shape and k != name and not x.membrane]
+        if not sources:
+            return None
+        source = self._choice(sources)
+        fields = dict(inputs=(source,), channels_in=self.infos[source].channels, channels_out=info.channels)
+        fields |= dict(height_in=info.height, width_in=info.width, residual=name)
         return fields | self._time(fields)
 
     def _neurons(self) -> dict[str, Any] | None:
@@ -224,7 +266,7 @@ class _Draft:
     def _time(self, fields: dict[str, Any]) -> dict[str, Any]:
         """``T_l`` and the neuron."""
         most = self.header["steps"]
-        steps = 0 if self._chance(0.1) else most if self._chance(0.3) else self._number(1, most)
+        steps = 0 if self._chance(0.1) else most if self._chance(0.5) else self._number(1, most)
         if not fields.get("fires", True):
             return dict(steps=most)
         hard, strict, leak = (self._chance(0.5) for _ in range(3))

@@ -21,7 +21,7 @@ BEYOND = {
     "potentials": GraphLimits(**(WIDE | dict(accumulator_bits=34, potential_bits=44))),
     "layers of golden": GraphLimits(**WIDE, golden_only=True),
 }
-NETWORKS = 8
+NETWORKS = 14
 
 
 @pytest.mark.parametrize("limit", BEYOND)

@@ -15,7 +15,7 @@ from support import golden_reference as reference
 
 TINY = GraphLimits(steps=5, layers=6, channels=6, image_channels=2, size=4, kernel=3, classes=3, work=1000)
 ANY = replace(TINY, golden_only=True)
-SEEDS = 100
+SEEDS = 140
 
 
 def dense(tensor, shape, steps):
@@ -100,8 +100,8 @@ def test_repeats(tmp_path):
 def test_same_on_every_machine():
     """What these seeds were when this was written; it changes with the generator alone, never with the machine."""
     assert [digest(random_graph(seed, limits)) for seed, limits in ((11, TINY), (12, ANY))] == [
-        "4c9c86f20ac1d71b",
-        "1e0209b964198f71",
+        "63c8f7cf0f7ec1c2",
+        "40e615239cc8c083",
     ]
 
 
