@@ -121,7 +121,7 @@ def estimate(
             (f"ms an image at {clock:g} MHz", cycles / clock / 1000),
             ("memory, kbit", sum(memory.values()) / 1000),
             ("block RAMs of an ECP5", sum(blocks.values())),
-            ("core", f"{config.lanes} lanes, {config.columns} columns, {config.neuron_lanes} neuron lanes"),
+            ("core", config.summary),
         ],
     )
     columns_shown = ["layer", "T_l", "cycles", "share", "bound by"]

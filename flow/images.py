@@ -22,6 +22,10 @@ class Samples(NamedTuple):
     images: np.ndarray
     labels: np.ndarray | None
 
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.images.shape[1:]))
+        return f"<Samples: {len(self.images)} images of {shape}, {'without' if self.labels is None else 'with'} labels>"
+
     def first(self, count: int | None) -> Samples:
         """The first images; all where count is None."""
         if count is None:

@@ -47,6 +47,10 @@ class Design:
     board: str | None
     """The board that the core was chosen for, if any."""
 
+    def __repr__(self) -> str:
+        board = "" if self.board is None else f", for {self.board}"
+        return f"<Design: {self.network.name!r} on {self.core.summary}{board}>"
+
     @property
     def network(self) -> Network:
         """The integers that the core computes with."""

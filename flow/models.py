@@ -24,6 +24,10 @@ class Checkpoint:
     path: Path
     """The file."""
 
+    def __repr__(self) -> str:
+        parameters = sum(x.numel() for x in self.model.parameters())
+        return f"<Checkpoint {self.name!r}: {type(self.model).__name__}, {parameters:,} parameters>"
+
     @property
     def name(self) -> str:
         """What a network made from it is called: as the file, or as its folder."""

@@ -25,6 +25,9 @@ class Compiled:
     program: Program
     """Contents of the core's memories."""
 
+    def __repr__(self) -> str:
+        return f"<Compiled: {self.network.name!r} on {self.config.summary}>"
+
     @property
     def network(self) -> Network:
         """What the core computes."""

@@ -139,6 +139,12 @@ class Plan:
     memory: MemoryMap = field(repr=False)
     """Where each tensor lies."""
 
+    def __repr__(self) -> str:
+        return (
+            f"<Plan: {self.network.name!r} on {self.config.summary}: {len(self.layers)} layers, "
+            f"{sum(len(layer.tiles) for layer in self.layers)} tiles>"
+        )
+
     @property
     def word_bits(self) -> int:
         """Channels of a spike word: as many as the core has lanes."""

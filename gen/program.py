@@ -35,6 +35,12 @@ class Program:
     image: ImageFormat
     """What the host gives and gets."""
 
+    def __repr__(self) -> str:
+        return (
+            f"<Program {self.hash:08x}: {len(self.descriptors)} descriptors, {len(self.parameter_words):,} parameter "
+            f"words, {len(self.weight_rows):,} weight rows, for {self.config.summary}>"
+        )
+
     @cached_property
     def hash(self) -> int:
         """32 bits that tell this Program from others, never 0."""

@@ -34,14 +34,16 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """The state of a run. done, failed: jobs that ended so, those of former runs among them. total: all jobs.
-    last: the job that ended now, None at the start.
-    """
+    """The state of a run."""
 
     done: int
+    """Jobs that ended well, those of former runs among them."""
     failed: int
+    """Jobs that failed, those of former runs among them."""
     total: int
+    """All jobs."""
     last: Record | None = None
+    """The job that ended now; None at the start."""
 
 
 def run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -12,23 +11,31 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from spikeloom.common.files import data_hash
+
 Arguments = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A job that ended. key: its name. digest: of its arguments. result: what the function returned, as JSON has
-    it; None where it failed. error: why it did, in one line. seconds: wall clock. host: of the worker.
-    """
+    """A job that ended."""
 
     key: str
+    """Its name."""
     digest: str
+    """Of its arguments, see `digest_of`."""
     status: Literal["done", "failed"]
+    """How it ended."""
     arguments: dict[str, Any]
+    """What the function was called with."""
     result: Any = None
+    """What the function returned, as JSON has it; None where the job failed."""
     error: str | None = None
+    """Why it failed, in one line; None where it did not."""
     seconds: float = 0.0
+    """Of its run, by the wall clock."""
     host: str = ""
+    """Name of the worker's machine."""
 
     @property
     def done(self) -> bool:
@@ -38,7 +45,7 @@ class Record:
 def digest_of(arguments: Arguments) -> str:
     """SHA-256 of the arguments as JSON, in hexadecimal. TypeError where JSON has no such values."""
     text = json.dumps(arguments, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return data_hash(text)
 
 
 def read(path: str | os.PathLike[str]) -> list[Record]:

@@ -40,18 +40,20 @@ BENCHES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """How a bench ended.
-
-    name: of the component. tests: how many passed, over all parameter sets. message: why it failed, else empty.
-    waves: waveforms (FST), one a parameter set, if asked for.
-    """
+    """How a bench ended."""
 
     name: str
+    """Of the component."""
     passed: bool
+    """Whether all its tests did."""
     tests: int
+    """How many passed, over all parameter sets."""
     seconds: float
+    """Wall clock, building included."""
     message: str = ""
+    """Why it failed, else empty."""
     waves: tuple[Path, ...] = ()
+    """Waveforms (FST), one for each parameter set, if asked for."""
 
 
 def bench(name: str) -> ModuleType:

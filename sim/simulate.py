@@ -25,13 +25,18 @@ COMPARED = ("sops_done", "kv_updates", "events", "rows_skipped", "membrane_reads
 
 @dataclass(frozen=True, kw_only=True)
 class CounterDifference:
-    """A counter of an image that is not golden's; the layer `expected_counters.TOTAL` is all of them."""
+    """A counter of an image that is not golden's."""
 
     image: int
+    """Its number, from 0."""
     layer: str
+    """The layer's name; `expected_counters.TOTAL` is all of them."""
     counter: str
+    """One of `COMPARED`."""
     golden: int
+    """What it should be."""
     hardware: int
+    """What it is."""
 
     def __str__(self) -> str:
         return (
@@ -42,24 +47,33 @@ class CounterDifference:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SimulationReport:
-    """What the hardware did with B images, and where it differs from golden.
-
-    sums: class sums of the hardware, int64 (B, classes). differences: the first of each image that has one.
-    counter_differences: likewise, all of them. counters: int64 (B,) by name, `rows_skipped` beside the hardware's.
-    layer_cycles: int64 (B,) by layer name, the image's loading not counted; layer_counters: the same by counter.
-    golden: what golden expects, int64 (B,), by layer and `TOTAL`, then by field.
-    seconds: of simulation, compilation not counted.
-    """
+    """What the hardware did with B images, and where it differs from golden."""
 
     images: int
+    """B."""
     sums: np.ndarray
+    """Class sums of the hardware, int64 (B, classes)."""
     differences: list[Difference]
+    """Of spikes and class sums: the first of each image that has one."""
     counter_differences: list[CounterDifference]
+    """Of counters: all of them."""
     counters: dict[str, np.ndarray]
+    """By name, int64 (B,): of the whole core; `rows_skipped` beside the hardware's."""
     layer_cycles: dict[str, np.ndarray]
+    """By layer, int64 (B,): cycles, the image's loading not counted."""
     layer_counters: dict[str, dict[str, np.ndarray]]
+    """By layer, then by name, int64 (B,)."""
     golden: dict[str, dict[str, np.ndarray]]
+    """What golden expects: by layer and `TOTAL`, then by name, int64 (B,)."""
     seconds: float
+    """Of simulation, compilation not counted."""
+
+    def __repr__(self) -> str:
+        wrong = len(self.counter_differences)
+        return (
+            f"<SimulationReport: {self.images_bit_exact} of {self.images} images bit-exact, "
+            f"{wrong} counters differ, {self.cycles_per_image:,.0f} cycles per image>"
+        )
 
     @property
     def images_bit_exact(self) -> int:

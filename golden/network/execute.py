@@ -33,6 +33,10 @@ class Execution:
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     """By tensor, the image among them, uint8 (T, B, C, H, W), membrane streams int64: what the next layers read."""
 
+    def __repr__(self) -> str:
+        recorded = f", {len(self.spikes)} layers recorded" if self.spikes else ""
+        return f"<Execution: {len(self.sums)} images, {self.sums.shape[1]} classes{recorded}>"
+
     @property
     def predictions(self) -> np.ndarray:
         """The class of each image, int64 (B,); the lowest of equals."""

@@ -88,6 +88,17 @@ class Layer:
     shift: np.ndarray | None = None
     """Of a branch, int64 (O,), 0..7; else None."""
 
+    def __repr__(self) -> str:
+        shape_in, shape_out = (
+            f"{channels}x{height}x{width}"
+            for channels, height, width in (
+                (self.channels_in, self.height_in, self.width_in),
+                (self.channels_out, self.height_out, self.width_out),
+            )
+        )
+        weights = "" if self.weight is None else f", {self.weight.size:,} weights of {self.weight_bits} bits"
+        return f"<Layer {self.name!r}: {self.kind}, {shape_in} to {shape_out}, T_l {self.steps}{weights}>"
+
     @property
     def direct(self) -> bool:
         """Whether the input is the image: the same at every step, so accumulated once."""

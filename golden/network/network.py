@@ -59,6 +59,15 @@ class Network:
         size = {"channels": self.channels, "height": self.height, "width": self.width}
         object.__setattr__(self, "shapes", infer(self.layers, steps=self.steps, **size))
 
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.image_shape))
+        weights = sum(layer.weight.size for layer in self.layers if layer.weight is not None)
+        average = f"T_avg {self.t_avg:.2f} of" if self.spiking else "T_max"
+        return (
+            f"<Network {self.name!r}: {len(self.layers)} layers, {weights:,} weights, {shape} pixels to "
+            f"{self.classes} classes, {average} {self.steps}>"
+        )
+
     def layer(self, name: str) -> Layer:
         """The layer called `name`; KeyError with the known names."""
         for layer in self.layers:

@@ -14,7 +14,6 @@ What is measured of a run is measured of its integer network (8 bits), on held-o
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 import json
 import os
@@ -24,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spikeloom.common.files import written_aside
+from spikeloom.common.files import data_hash, written_aside
 from spikeloom.golden.analysis.operations import TOTAL, operations
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
@@ -245,7 +244,7 @@ def text_of(changes: Mapping[str, Any]) -> str:
 
 def folder_of(key: str, run: Mapping[str, Any]) -> str:
     """Name of the folder of a run: readable, and unique by the digest of its configuration."""
-    digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:8]
+    digest = data_hash(json.dumps(run, sort_keys=True))[:8]
     short = re.sub(r"[^A-Za-z0-9._=]+", "-", re.sub(r"\b[a-z]+\.(?=[a-z_]+=)", "", key)).strip("-")
     return f"{short[:SHORT]}-{digest}"
 

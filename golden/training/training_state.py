@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from spikeloom.common.files import written_aside
+from spikeloom.common.versions import check_version
 
 FORMAT = "spikeloom.training_state"
 VERSION = 1
@@ -25,18 +26,22 @@ VERSION = 1
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """After an epoch. model, mean: parameters and buffers by name; mean is None without one. optimizer: its
-    tensors by parameter number. random: states of the processes. epoch: that is done. history: a record of
-    each epoch. run: the configuration, as JSON has it.
-    """
+    """A run after an epoch."""
 
     model: dict[str, Tensor]
+    """Parameters and buffers by name."""
     mean: dict[str, Tensor] | None
+    """The same of the running mean of the weights; None without one."""
     optimizer: dict[int, dict[str, Tensor]]
+    """Its tensors by parameter number."""
     random: list[Tensor]
+    """State of each process's random numbers, uint8."""
     epoch: int
+    """That is done."""
     history: list[dict[str, Any]]
+    """A record of each epoch."""
     run: dict[str, Any]
+    """The configuration, as JSON has it."""
 
 
 def save(path: str | os.PathLike[str], state: TrainingState) -> None:
@@ -53,7 +58,7 @@ def save(path: str | os.PathLike[str], state: TrainingState) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> TrainingState:
-    """The state in a file. ValueError, in one line, where it is none or corrupt."""
+    """The state in a file. ValueError, in one line, where it is none, corrupt, or of a newer version."""
     path = Path(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -61,8 +66,9 @@ def load(path: str | os.PathLike[str]) -> TrainingState:
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"{path} is corrupt: {error}; begin anew with --restart") from None
-    if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
-        raise ValueError(f"{path} is no training state of this version; begin anew with --restart")
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} is no training state; begin anew with --restart")
+    check_version(metadata.get("version"), where=str(path), newest=VERSION)
     header = json.loads(metadata["state"])
     optimizer: dict[int, dict[str, Tensor]] = {}
     for key, x in tensors.items():

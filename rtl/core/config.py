@@ -69,6 +69,11 @@ class CoreConfig:
             raise ValueError(f"image_channels must be at most lanes, not {self.image_channels!r}")
 
     @property
+    def summary(self) -> str:
+        """The sizes that decide how fast it is, for people."""
+        return f"{self.lanes} lanes, {self.columns} columns, {self.neuron_lanes} neuron lanes"
+
+    @property
     def address_width(self) -> int:
         """Bits of an activation address."""
         return max(1, ceil_log2(self.activation_words))

@@ -100,6 +100,27 @@ def test_a_checkpoint_a_file_or_a_name_will_do_for_a_network(place):
         assert (spikeloom.execute(source, images).sums == sums).all()
 
 
+def test_what_is_printed_is_one_short_line(tiny):
+    design = spikeloom.compile(tiny, board="ulx3s-85f", lanes=8, columns=2, neuron_lanes=4)
+    core = "8 lanes, 2 columns, 4 neuron lanes"
+    weights = sum(x.weight.size for x in tiny.layers if x.weight is not None)
+    execution = spikeloom.execute(tiny, random_images(tiny, 2), record=True)
+    shown = [
+        (design, f"<Design: 'random-3' on {core}, for ulx3s-85f>"),
+        (design.compiled, f"<Compiled: 'random-3' on {core}>"),
+        (design.compiled.plan, f"<Plan: 'random-3' on {core}: {len(tiny.layers)} layers, "),
+        (design.program, f"<Program {design.program.hash:08x}: {len(tiny.layers) + 2} descriptors, "),
+        (tiny, f"<Network 'random-3': {len(tiny.layers)} layers, {weights:,} weights, "),
+        (tiny.layers[0], f"<Layer {tiny.layers[0].name!r}: accumulate, "),
+        (execution, f"<Execution: 2 images, 4 classes, {len(execution.spikes)} layers recorded>"),
+        (spikeloom.load("digits"), "<Checkpoint 'digits': Spikformer, "),
+        (spikeloom.Samples(random_images(tiny, 2), None), "<Samples: 2 images"),
+    ]
+    for made, begin in shown:
+        assert repr(made).startswith(begin) and repr(made).endswith(">")
+        assert len(repr(made)) <= 120 and "\n" not in repr(made), repr(made)
+
+
 def test_quantize_takes_bits_steps_and_a_name():
     network = spikeloom.quantize("digits", bits={"sps.1": 4}, steps={"block.0.fc1": 1}, name="mine")
     assert network.name == "mine" and network.layer("block.0.fc1").steps == 1
@@ -128,6 +149,7 @@ def test_simulate_a_design_into_a_folder_with_progress(tiny, place):
     design = spikeloom.compile(tiny, lanes=8, neuron_lanes=4)
     report = spikeloom.simulate(design, images, folder=place / "s", progress=lambda *x: said.append(x))
     assert report.images_bit_exact == 2 and said[-1][:2] == (2, 2)
+    assert repr(report).startswith("<SimulationReport: 2 of 2 images bit-exact, 0 counters differ, ")
     assert (report.sums == spikeloom.execute(tiny, images).sums).all() and list((place / "s").iterdir())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from spikeloom.cli.main import run as command
 from spikeloom.common.lock import InUseError, folder_lock
@@ -202,7 +202,11 @@ def test_another_configuration_does_not_go_on(tmp_path):
         train_run(TINY, tmp_path)
     torch.manual_seed(0)
     checkpoints.save(tmp_path / "state.safetensors", Spikformer(TINY.model))
-    with pytest.raises(ValueError, match="is no training state of this version; begin anew with --restart"):
+    with pytest.raises(ValueError, match="is no training state; begin anew with --restart"):
+        train_run(TINY, tmp_path)
+    metadata = {"format": training_state.FORMAT, "version": str(training_state.VERSION + 1)}
+    save_file({"model.x": torch.zeros(1)}, tmp_path / "state.safetensors", metadata=metadata)
+    with pytest.raises(ValueError, match="state.safetensors was written by a newer version of SpikeLoom"):
         train_run(TINY, tmp_path)
 
 
