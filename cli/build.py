@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spikeloom.cli.console import bars, emit, note, pairs
-from spikeloom.cli.options import (
-    DEFAULT_BOARD,
-    DEFAULT_MODEL,
-    AccumulatorWidth,
-    AsJson,
-    Columns,
-    Lanes,
-    Model,
-    NeuronLanes,
-    Output,
-    Steps,
-)
+from spikeloom.cli.options import DEFAULT_BOARD, DEFAULT_MODEL, AsJson, Model, Output, Sizes, Steps
 from spikeloom.common.folders import folder_of
 from spikeloom.flow.bitstream import build_record, from_here
 from spikeloom.flow.cores import compile_for
@@ -32,11 +22,9 @@ EXAMPLE = "Example: spikeloom build --board ulx3s-45f --lanes 16 --seed 3"
 
 def build(
     model: Model = DEFAULT_MODEL,
+    *,
     board: Annotated[str, typer.Option(metavar="NAME", help="See `spikeloom info --boards`.")] = DEFAULT_BOARD,
-    lanes: Lanes = None,
-    columns: Columns = None,
-    neuron_lanes: NeuronLanes = None,
-    accumulator_width: AccumulatorWidth = None,
+    sizes: Sizes,
     clock: Annotated[
         float | None, typer.Option(min=0.001, metavar="MHZ", help="Of the core. Default: the board's.")
     ] = None,
@@ -47,8 +35,6 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Synthesise, place and route: a bitstream with the network inside. Minutes."""
-    from dataclasses import replace
-
     from spikeloom.gen.targets import target
     from spikeloom.gen.toolchain import build as gen
     from spikeloom.gen.toolchain.stages import WHOLE
@@ -58,14 +44,7 @@ def build(
     if clock is not None:
         chosen = replace(chosen, clock_hz=round(clock * 1e6))
     network = load_network(model, steps)
-    compiled = compile_for(
-        network,
-        chosen.name,
-        lanes=lanes,
-        columns=columns,
-        neuron_lanes=neuron_lanes,
-        accumulator_width=accumulator_width,
-    )
+    compiled = compile_for(network, chosen.name, **asdict(sizes))
     folder = output or folder_of(network.name) / chosen.name
     with bars() as shown:
         advance = shown.bar("Verilog", WHOLE)

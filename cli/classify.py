@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from spikeloom.cli.console import bars, emit, note, percent, table
-from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Board, Columns, Lanes, NeuronLanes
+from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Core
 
 EXAMPLE = "Example: spikeloom classify shoe.jpg bag.png --model fashion --invert"
 
@@ -19,16 +19,14 @@ def classify(
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="MODEL", help="Network, checkpoint or shipped model.")
     ] = DEFAULT_MODEL,
+    *,
     on: Annotated[
         Literal["golden", "simulator"], typer.Option(help="The integer network, or the Verilog, simulated.")
     ] = "golden",
     invert: Annotated[
         bool, typer.Option("--invert", help="Swap light and dark: for a drawing or a product on white.")
     ] = False,
-    lanes: Lanes = None,
-    columns: Columns = None,
-    neuron_lanes: NeuronLanes = None,
-    board: Board = None,
+    core: Core,
     as_json: AsJson = False,
 ) -> None:
     """Say what is in pictures: class, confidence and class sums of each."""
@@ -44,11 +42,10 @@ def classify(
 
         sums = execute(network, pictures).sums
     else:
-        from spikeloom.flow.cores import compile_for
         from spikeloom.sim.simulate import simulate
         from spikeloom.sim.verilator import verilator_version
 
-        compiled = compile_for(network, board, lanes=lanes, columns=columns, neuron_lanes=neuron_lanes)
+        compiled = core.compile(network)
         verilator_version()
         with bars() as shown:
             advance = shown.bar("simulating", len(pictures))

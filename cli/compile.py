@@ -4,27 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from spikeloom.cli.console import bars, emit, pairs, table
-from spikeloom.cli.options import (
-    DEFAULT_MODEL,
-    AccumulatorWidth,
-    AsJson,
-    Board,
-    Columns,
-    Data,
-    DataFolder,
-    Lanes,
-    Model,
-    NeuronLanes,
-    Output,
-    Steps,
-)
+from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Core, Model, Output, Source, Steps, at_most
 from spikeloom.common.files import writable_folder
 from spikeloom.common.folders import folder_of
-from spikeloom.flow.cores import compile_for
-from spikeloom.flow.images import load_samples
 from spikeloom.flow.models import load_network, time_steps
 
 EXAMPLE = "Example: spikeloom compile build/digits/network.safetensors --lanes 16 -o build/small"
@@ -33,17 +16,11 @@ MOST = 10  # images where the user does not say
 
 def compile(
     model: Model = DEFAULT_MODEL,
-    lanes: Lanes = None,
-    columns: Columns = None,
-    neuron_lanes: NeuronLanes = None,
-    accumulator_width: AccumulatorWidth = None,
-    board: Board = None,
+    *,
+    core: Core,
     steps: Steps = None,
-    data: Data = None,
-    data_folder: DataFolder = None,
-    images: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help=f"Images in the test vectors. Default: {MOST} at most.")
-    ] = None,
+    source: Source,
+    images: Annotated[int | None, at_most(MOST, "Images in the test vectors.")] = None,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,15 +29,8 @@ def compile(
     from spikeloom.gen.verilog import core_verilog
 
     network = load_network(model, steps)
-    compiled = compile_for(
-        network,
-        board,
-        lanes=lanes,
-        columns=columns,
-        neuron_lanes=neuron_lanes,
-        accumulator_width=accumulator_width,
-    )
-    samples = load_samples(data, network, images, folder=data_folder, most=MOST)
+    compiled = core.compile(network)
+    samples = source.samples(network, images, most=MOST)
     folder = writable_folder(output or folder_of(network.name) / "verilog")
     with bars() as shown:
         advance = shown.bar("Verilog and test vectors", 2)
@@ -82,5 +52,5 @@ def compile(
     layers = table(
         "Layers", ["layer", "T_l", "tiles"], ((x["name"], x["steps"], x["tiles"]) for x in manifest["layers"])
     )
-    core = pairs("Core", manifest["core"].items())
-    emit(record, layers, core, f"Wrote {folder}: {', '.join(record['files'])}", as_json=as_json)
+    wrote = f"Wrote {folder}: {', '.join(record['files'])}"
+    emit(record, layers, pairs("Core", manifest["core"].items()), wrote, as_json=as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spikeloom.flow.progress import Advance
+from spikeloom.flow.records import percent as percent
 from spikeloom.flow.records import plain
 
 PIPED_WIDTH = 132  # at least, where there is no terminal that has one
@@ -55,6 +57,11 @@ def emit(record: dict[str, Any], *shown: RenderableType, as_json: bool) -> None:
 def note(text: str) -> None:
     """A line for people while a command works."""
     Console(stderr=True).print(visible(text), highlight=False, soft_wrap=True, markup=False)
+
+
+def command_line() -> str:
+    """The command as the user typed it, for the headers of files."""
+    return shlex.join(["spikeloom", *sys.argv[1:]])
 
 
 def visible(text: str) -> str:
@@ -116,10 +123,6 @@ def number(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.3f}".rstrip("0").rstrip(".") if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f} %"
 
 
 class Bars:

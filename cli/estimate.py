@@ -7,22 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from spikeloom.cli.console import bars, emit, pairs, table
-from spikeloom.cli.options import (
-    DEFAULT_BOARD,
-    DEFAULT_MODEL,
-    AccumulatorWidth,
-    AsJson,
-    Board,
-    Columns,
-    Data,
-    DataFolder,
-    Lanes,
-    Model,
-    NeuronLanes,
-    Steps,
-)
-from spikeloom.flow.cores import compile_for
-from spikeloom.flow.images import load_samples
+from spikeloom.cli.options import DEFAULT_BOARD, DEFAULT_MODEL, AsJson, Core, Model, Source, Steps, at_most
 from spikeloom.flow.models import load_network, time_steps
 
 EXAMPLE = "Example: spikeloom estimate --lanes 64 --steps block.0.fc1=1 --clock 80"
@@ -31,17 +16,11 @@ MOST = 4  # images where the user does not say
 
 def estimate(
     model: Model = DEFAULT_MODEL,
-    lanes: Lanes = None,
-    columns: Columns = None,
-    neuron_lanes: NeuronLanes = None,
-    accumulator_width: AccumulatorWidth = None,
-    board: Board = None,
+    *,
+    core: Core,
     steps: Steps = None,
-    data: Data = None,
-    data_folder: DataFolder = None,
-    images: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help=f"Images to average over. Default: {MOST} at most.")
-    ] = None,
+    source: Source,
+    images: Annotated[int | None, at_most(MOST, "Images to average over.")] = None,
     density: Annotated[
         float | None, typer.Option(help="Random spikes of this density, 0 to 1, instead of images.")
     ] = None,
@@ -57,22 +36,15 @@ def estimate(
     from spikeloom.gen.targets import target
     from spikeloom.golden.network.execute import execute
 
-    clock = clock or target(board or DEFAULT_BOARD).clock_hz / 1e6
+    clock = clock or target(core.board or DEFAULT_BOARD).clock_hz / 1e6
     network = load_network(model, steps)
-    compiled = compile_for(
-        network,
-        board,
-        lanes=lanes,
-        columns=columns,
-        neuron_lanes=neuron_lanes,
-        accumulator_width=accumulator_width,
-    )
+    compiled = core.compile(network)
     config, found = compiled.config, []
     with bars() as shown:
         if density is not None:
             found.append(of_image(compiled.plan, random_activity(network, density)))
         else:
-            samples = load_samples(data, network, images, folder=data_folder, most=MOST)
+            samples = source.samples(network, images, most=MOST)
             execution = execute(network, samples.images, record=True)
             advance = shown.bar("estimate", len(samples.images))
             for index in range(len(samples.images)):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from spikeloom.cli.console import emit, pairs
-from spikeloom.cli.options import AsJson, Output, file_in
-from spikeloom.common.folders import folder_of
+from spikeloom.cli.console import command_line, emit, pairs
+from spikeloom.cli.options import AsJson, Output
+from spikeloom.common.folders import file_in, folder_of
 
 EXAMPLE = "Example: spikeloom import model_best.pth.tar --heads 12 -o build/mine/checkpoint.safetensors"
 
@@ -45,7 +43,7 @@ def import_(
     config = found.model.config
     path = file_in(output, folder_of(checkpoint.name.split(".")[0]), "checkpoint.safetensors")
     origin = {"file": checkpoint.name, "sha256": file_hash(checkpoint), "sources": found.sources}
-    checkpoints.save(path, found.model, command=shlex.join(["spikeloom", *sys.argv[1:]]), imported=origin)
+    checkpoints.save(path, found.model, command=command_line(), imported=origin)
     shape = (config.channels, config.height, config.width)
     own: dict[str, Any]
     if isinstance(config, ESpikeformerConfig):

@@ -36,6 +36,7 @@ from spikeloom.cli import (
     train,
 )
 from spikeloom.cli.console import json_alone, visible
+from spikeloom.cli.options import spread
 from spikeloom.common.folders import building_in
 from spikeloom.common.process import end_like_interrupt
 from spikeloom.flow.errors import user_message
@@ -59,11 +60,11 @@ COMMANDS = (
     *(classify, compile, simulate, regress, build, program),
 )
 for command in COMMANDS:
-    app.command(epilog=command.EXAMPLE)(getattr(command, command.__name__.rpartition(".")[2]))
+    app.command(epilog=command.EXAMPLE)(spread(getattr(command, command.__name__.rpartition(".")[2])))
 app.add_typer(data.app, name="data")
 app.add_typer(nir.app, name="nir")
 app.command("import", epilog=import_.EXAMPLE)(import_.import_)
-app.command("generate", epilog=compile.EXAMPLE, help="The same as compile.")(compile.compile)
+app.command("generate", epilog=compile.EXAMPLE, help="The same as compile.")(spread(compile.compile))
 
 
 @app.callback(invoke_without_command=True)

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from spikeloom.cli.console import emit, note, pairs, table
-from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Model, Output, Steps, file_in
-from spikeloom.common.folders import folder_of
+from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Model, Output, Steps
+from spikeloom.common.folders import file_in, folder_of
 from spikeloom.flow.models import load_network
 
 EXPORT_EXAMPLE = "Example: spikeloom nir export build/net/network.safetensors -o net.nir"

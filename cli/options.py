@@ -1,21 +1,30 @@
-"""Options and arguments that several commands share."""
+"""Options and arguments that several commands share: one alias for each, one dataclass for those that go together."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from spikeloom.flow.cores import compile_for
+from spikeloom.flow.images import Samples, load_samples
 from spikeloom.flow.simulation import MOST_SIMULATED as MOST_SIMULATED
+
+if TYPE_CHECKING:
+    from spikeloom.gen.compiler import Compiled
+    from spikeloom.golden.network import Network
 
 DEFAULT_MODEL = "digits"
 DEFAULT_BOARD = "ulx3s-85f"
 
 
-def file_in(output: Path | None, folder: Path, name: str) -> Path:
-    """The file to write: what the user chose, or in it where that does not end like one, else in the folder."""
-    return output if output is not None and output.suffix == Path(name).suffix else (output or folder) / name
+def at_most(most: int, what: str = "Only the first N images.") -> Any:
+    """The option --images of a command that takes at most so many where the user does not say."""
+    return typer.Option(min=1, metavar="N", help=f"{what} Default: {most} at most.")
 
 
 Model = Annotated[
@@ -45,9 +54,7 @@ DataFolder = Annotated[
     typer.Option("--data-folder", metavar="DIR", help="Folder of the data set's files. Default: SPIKELOOM_DATA."),
 ]
 Images = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N images.")]
-SimulatedImages = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help=f"Only the first N images. Default: {MOST_SIMULATED} at most.")
-]
+SimulatedImages = Annotated[int | None, at_most(MOST_SIMULATED)]
 Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="PATH", help="Where to write. Default: in build/<network>."),
@@ -69,3 +76,64 @@ TrainingData = Annotated[
         "--data", "--data-folder", metavar="DIR", help="Folder of the data set's files. Default: SPIKELOOM_DATA."
     ),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Of the core, as far as the user says; None follows from the board and the network."""
+
+    lanes: Lanes = None
+    columns: Columns = None
+    neuron_lanes: NeuronLanes = None
+    accumulator_width: AccumulatorWidth = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core(Sizes):
+    """The core that a network shall run on."""
+
+    board: Board = None
+
+    def compile(self, network: Network) -> Compiled:
+        """The network on that core; see `compile_for`."""
+        return compile_for(network, **asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where images come from."""
+
+    data: Data = None
+    data_folder: DataFolder = None
+
+    def samples(self, network: Network, count: int | None, *, most: int | None = None) -> Samples:
+        """The images for a network; see `load_samples`."""
+        return load_samples(self.data, network, count, folder=self.data_folder, most=most)
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as Typer wants it: a parameter that is a dataclass becomes its fields, an option each."""
+    hints = get_type_hints(command, include_extras=True)
+    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint) and isinstance(hint, type)}
+    parameters = []
+    for given in inspect.signature(command).parameters.values():
+        if given.name in groups:
+            parameters += _options_of(groups[given.name])
+        else:
+            parameters.append(given.replace(annotation=hints[given.name], kind=inspect.Parameter.KEYWORD_ONLY))
+
+    def spread_out(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{x.name: values.pop(x.name) for x in fields(group)})
+        command(**values)
+
+    spread_out.__name__, spread_out.__doc__ = command.__name__, command.__doc__
+    spread_out.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    spread_out.__annotations__ = {x.name: x.annotation for x in parameters}
+    return spread_out
+
+
+def _options_of(group: type) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [inspect.Parameter(x.name, kind, default=x.default, annotation=hints[x.name]) for x in fields(group)]

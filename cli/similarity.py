@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from spikeloom.cli.console import bars, emit, pairs, table
-from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Data, DataFolder, Model, Output, Steps
+from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Model, Output, Source, Steps, at_most
 from spikeloom.common.folders import folder_of
-from spikeloom.flow.images import load_samples
 from spikeloom.flow.models import load_network
 
 EXAMPLE = "Example: spikeloom similarity build/fashion/checkpoint.safetensors --images 500 -o build/similarity"
@@ -18,13 +17,11 @@ MOST = 360  # images where the user does not say
 
 def similarity(
     model: Model = DEFAULT_MODEL,
-    images: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help=f"Only the first N images. Default: {MOST} at most.")
-    ] = None,
+    *,
+    images: Annotated[int | None, at_most(MOST)] = None,
     kind: Annotated[Literal["png", "svg"], typer.Option("--format", help="Of the figures.")] = "png",
     steps: Steps = None,
-    data: Data = None,
-    data_folder: DataFolder = None,
+    source: Source,
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
@@ -38,7 +35,7 @@ def similarity(
     from spikeloom.golden.analysis import similarity as golden
 
     network = load_network(model, steps)
-    samples = load_samples(data, network, images, folder=data_folder, most=MOST)
+    samples = source.samples(network, images, most=MOST)
     folder = output or folder_of(network.name) / "similarity"
     with bars() as shown:
         advance = shown.bar("similarity", len(samples.images))

@@ -12,23 +12,16 @@ from spikeloom.cli.console import bars, emit, note, number, pairs, percent, tabl
 from spikeloom.cli.options import (
     DEFAULT_MODEL,
     MOST_SIMULATED,
-    AccumulatorWidth,
     AsJson,
-    Board,
-    Columns,
-    Data,
-    DataFolder,
-    Lanes,
+    Core,
     Model,
-    NeuronLanes,
     Output,
     SimulatedImages,
+    Source,
     Steps,
 )
 from spikeloom.common.files import writable_file
 from spikeloom.common.folders import folder_of
-from spikeloom.flow.cores import compile_for
-from spikeloom.flow.images import load_samples
 from spikeloom.flow.models import load_network
 
 EXAMPLE = "Example: spikeloom simulate --images 1 --waves build/wave.fst"
@@ -36,15 +29,11 @@ EXAMPLE = "Example: spikeloom simulate --images 1 --waves build/wave.fst"
 
 def simulate(
     model: Model = DEFAULT_MODEL,
+    *,
     images: SimulatedImages = None,
-    lanes: Lanes = None,
-    columns: Columns = None,
-    neuron_lanes: NeuronLanes = None,
-    accumulator_width: AccumulatorWidth = None,
-    board: Board = None,
+    core: Core,
     steps: Steps = None,
-    data: Data = None,
-    data_folder: DataFolder = None,
+    source: Source,
     waves: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Record all signals (FST); of one image unless --images."),
@@ -60,15 +49,8 @@ def simulate(
     network = load_network(model, steps)
     if waves is not None and images is None:
         images = 1
-    compiled = compile_for(
-        network,
-        board,
-        lanes=lanes,
-        columns=columns,
-        neuron_lanes=neuron_lanes,
-        accumulator_width=accumulator_width,
-    )
-    samples = load_samples(data, network, images, folder=data_folder, most=MOST_SIMULATED)
+    compiled = core.compile(network)
+    samples = source.samples(network, images, most=MOST_SIMULATED)
     verilator_version()
     folder = output or folder_of(network.name) / "simulation"
     if waves is not None:

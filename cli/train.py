@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spikeloom.cli.console import bars, emit, note, pairs, percent, table
-from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Output, TrainingData, file_in
+from spikeloom.cli.console import bars, command_line, emit, note, pairs, percent, table
+from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Output, TrainingData
 from spikeloom.common.files import writable_file
-from spikeloom.common.folders import folder_of
+from spikeloom.common.folders import file_in, folder_of
 
 if TYPE_CHECKING:
     from spikeloom.golden.models.architectures import Model
@@ -149,7 +147,7 @@ def _finish(model: Model, report: TrainingReport, run: RunConfig, path: Path, as
 
     about = report.as_dict()
     bypassed = collapse(report.t_per_layer)
-    checkpoints.save(path, model, command=shlex.join(["spikeloom", *sys.argv[1:]]), **about)
+    checkpoints.save(path, model, command=command_line(), **about)
     record = {
         "checkpoint": path,
         "accuracy_float": report.accuracy,

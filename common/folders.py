@@ -38,3 +38,8 @@ def folder_of(name: str) -> Path:
     """
     kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:MOST_LETTERS]
     return build_folder() / (kept if kept.strip(".") else "-" * max(1, len(kept)))
+
+
+def file_in(output: Path | None, folder: Path, name: str) -> Path:
+    """The file to write: what the user chose, or in it where that does not end like one, else in the folder."""
+    return output if output is not None and output.suffix == Path(name).suffix else (output or folder) / name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,11 +43,16 @@ def load(model: str | Path) -> Checkpoint | Network:
     return Network.load(path) if file_format(path) == FORMAT else load_checkpoint(path)
 
 
-def quantized(checkpoint: Checkpoint, *, name: str | None = None, **options: Any) -> Network:
-    """The integer network of a checkpoint; options: those of `golden.quantization.quantize.quantize`."""
+def quantized(
+    checkpoint: Checkpoint, *, name: str | None = None, about: Mapping[str, Any] | None = None, **options: Any
+) -> Network:
+    """The integer network of a checkpoint.
+
+    about: what its provenance should say besides. options: those of `golden.quantization.quantize.quantize`.
+    """
     from spikeloom.golden.quantization.quantize import quantize
 
-    provenance = checkpoint_provenance(checkpoint.header, checkpoint.path)
+    provenance = {**checkpoint_provenance(checkpoint.header, checkpoint.path), **(about or {})}
     return quantize(checkpoint.model, name=name or checkpoint.name, provenance=provenance, **options)
 
 

@@ -1,4 +1,4 @@
-"""Records: what a command found, as JSON can hold it."""
+"""Records: what a command found, as JSON can hold it, and how people read a share."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     return value
+
+
+def percent(share: float | None) -> str:
+    """A share, 0 to 1, with two digits; a dash for None."""
+    return "-" if share is None else f"{100 * share:.2f} %"
