@@ -114,6 +114,11 @@ def pairs(title: str | None, rows: Iterable[tuple[str, Any]]) -> Table:
     return made
 
 
+def dimensions(shape: Iterable[int]) -> str:
+    """A shape, as 3x32x32."""
+    return "x".join(map(str, shape))
+
+
 def number(value: Any) -> str:
     """A number with separators; a dash for None."""
     if value is None:

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from spikeloom.cli.console import command_line, emit, pairs
+from spikeloom.cli.console import command_line, dimensions, emit, pairs
 from spikeloom.cli.options import AsJson, Output
-from spikeloom.common.folders import file_in, folder_of
 
 EXAMPLE = "Example: spikeloom import model_best.pth.tar --heads 12 -o build/mine/checkpoint.safetensors"
 
@@ -33,58 +32,32 @@ def import_(
 
     No code in it is ever run.
     """
-    from spikeloom.common.files import file_hash
-    from spikeloom.golden.exchange.import_checkpoint import import_checkpoint
-    from spikeloom.golden.models import checkpoints
-    from spikeloom.golden.models.architectures import architecture_of
-    from spikeloom.golden.models.e_spikeformer import ESpikeformerConfig
+    from spikeloom.flow.exchange import import_checkpoint
 
-    found = import_checkpoint(checkpoint, heads=heads, steps=steps, size=size, patch=patch)
-    config = found.model.config
-    path = file_in(output, folder_of(checkpoint.name.split(".")[0]), "checkpoint.safetensors")
-    origin = {"file": checkpoint.name, "sha256": file_hash(checkpoint), "sources": found.sources}
-    checkpoints.save(path, found.model, command=command_line(), imported=origin)
-    shape = (config.channels, config.height, config.width)
-    own: dict[str, Any]
-    if isinstance(config, ESpikeformerConfig):
-        own = {key: getattr(config, key) for key in ("dims", "depths", "strides", "levels")}
-        kind, steps_shown = f"{config.levels} levels", []
+    known = {"heads": heads, "steps": steps, "size": size, "patch": patch}
+    record = import_checkpoint(checkpoint, output, command=command_line(), **known)
+    then = f"Next: spikeloom quantize {record['checkpoint']} --data IMAGES.npz"
+    emit(record, pairs("Imported", _summary(record)), then, as_json=as_json)
+
+
+def _summary(record: dict[str, Any]) -> list[tuple[str, Any]]:
+    sources, dead = record["sources"], record["dead_keys"]
+    if "levels" in record:
+        kind, steps = f"{record['levels']} levels", []
     else:
-        own = {"dialect": config.dialect, "depth": config.depth, "dim": config.dim, "linear_biases": config.bias}
-        own["pool_first"] = config.pool_first
-        kind = f"{config.dialect} dialect" + ", pooled before the neurons" * config.pool_first
-        steps_shown = [("T_max", f"{config.steps} (from {found.sources['steps']})")]
-    record = {
-        "checkpoint": path,
-        "name": found.name,
-        "architecture": architecture_of(config),
-        **own,
-        "heads": config.heads,
-        "mlp_ratio": config.mlp_ratio,
-        "classes": config.classes,
-        "t_max": config.steps,
-        "image_shape": shape,
-        "mean": config.mean,
-        "std": config.std,
-        "parameters": sum(x.numel() for x in found.model.parameters()),
-        "dead_parameters": found.dead_parameters,
-        "dead_keys": found.dead,
-        "prefix": found.prefix,
-        "sources": found.sources,
-        "sha256": origin["sha256"],
-    }
-    ignored = f"{found.dead_parameters} in {len(found.dead)} tensors that nothing uses: norm1, norm2"
-    summary = [
-        ("architecture", f"{found.name}, {kind}"),
-        ("classes", config.classes),
-        ("heads", f"{config.heads} (from {found.sources['heads']})"),
-        ("MLP ratio", config.mlp_ratio),
-        *steps_shown,
-        ("image", f"{'x'.join(map(str, shape))} (from {found.sources['size']})"),
-        ("mean", f"{config.mean} (from {found.sources['normalisation']})"),
-        ("std", str(config.std)),
+        kind = f"{record['dialect']} dialect" + ", pooled before the neurons" * record["pool_first"]
+        steps = [("T_max", f"{record['t_max']} (from {sources['steps']})")]
+    ignored = f"{record['dead_parameters']} in {len(dead)} tensors that nothing uses: norm1, norm2"
+    return [
+        ("architecture", f"{record['name']}, {kind}"),
+        ("classes", record["classes"]),
+        ("heads", f"{record['heads']} (from {sources['heads']})"),
+        ("MLP ratio", record["mlp_ratio"]),
+        *steps,
+        ("image", f"{dimensions(record['image_shape'])} (from {sources['size']})"),
+        ("mean", f"{record['mean']} (from {sources['normalisation']})"),
+        ("std", str(record["std"])),
         ("parameters", record["parameters"]),
-        ("ignored", ignored if found.dead else "nothing"),
-        ("checkpoint", str(path)),
+        ("ignored", ignored if dead else "nothing"),
+        ("checkpoint", str(record["checkpoint"])),
     ]
-    emit(record, pairs("Imported", summary), f"Next: spikeloom quantize {path} --data IMAGES.npz", as_json=as_json)

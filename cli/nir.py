@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from rich.table import Table
 
-from spikeloom.cli.console import emit, note, pairs, table
+from spikeloom.cli.console import dimensions, emit, note, pairs, table
 from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Model, Output, Steps
-from spikeloom.common.folders import file_in, folder_of
 from spikeloom.flow.models import load_network
 
 EXPORT_EXAMPLE = "Example: spikeloom nir export build/net/network.safetensors -o net.nir"
@@ -36,29 +36,19 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a network as a NIR graph; refuse, with the whole list, where NIR cannot express it."""
-    from spikeloom.golden.exchange.nir import export_nir
+    from spikeloom.flow.exchange import export_nir
 
     network = load_network(model, steps)
-    made = export_nir(network, partial=partial, dt=dt)
-    path = file_in(output, folder_of(network.name), "network.nir")
-    made.save(path)
-    written = [layer.name for layer in network.layers if layer.name not in made.left_out]
-    nodes = {key: type(node).__name__ for key, node in made.graph.nodes.items()}
-    record = {
-        "file": path,
-        "network": network.name,
-        "layers": written,
-        "left_out": made.left_out,
-        "nodes": nodes,
-        "dt": dt,
-    }
-    shown = [table("Nodes", ["node", "kind"], list(nodes.items()))]
-    if made.left_out:
-        shown.append(table("Left out", ["layer", "why"], list(made.left_out.items())))
-    summary = [("file", str(path)), ("layers written", f"{len(written)} of {len(network.layers)}")]
+    record = export_nir(network, output, partial=partial, dt=dt)
+    left_out = record["left_out"]
+    shown = [table("Nodes", ["node", "kind"], record["nodes"].items())]
+    if left_out:
+        shown.append(table("Left out", ["layer", "why"], left_out.items()))
+    written = f"{len(record['layers'])} of {len(network.layers)}"
+    summary = [("file", str(record["file"])), ("layers written", written)]
     emit(record, *shown, pairs("Exported", summary), as_json=as_json)
-    if made.left_out:
-        note(f"the file is a part of the network: {len(made.left_out)} layers are left out, and the file lists them")
+    if left_out:
+        note(f"the file is a part of the network: {len(left_out)} layers are left out, and the file lists them")
 
 
 @app.command("import", epilog=IMPORT_EXAMPLE)
@@ -80,46 +70,29 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Turn a NIR graph into a network of integers; name every node that cannot be taken."""
-    from spikeloom.golden.exchange.nir import import_nir
+    from spikeloom.flow.exchange import import_nir
 
-    network = import_nir(
-        file,
-        steps=time_steps,
-        name=name or file.stem,
-        dt=dt,
-        pixel_scale=pixel_scale,
-        weight_bits=bits,
-        scales=scales,
-    )
-    path = file_in(output, folder_of(network.name), "network.safetensors")
-    network.save(path)
-    layers: list[dict[str, Any]] = [
-        {
-            "name": layer.name,
-            "kind": layer.kind,
-            "neuron": "" if layer.kind == "readout" else "LIF" if layer.neuron.leak else "IF",
-            "shape_in": [layer.channels_in, layer.height_in, layer.width_in],
-            "shape_out": [layer.channels_out, layer.height_out, layer.width_out],
-            "kernel": layer.kernel,
-            "stride": layer.stride,
-            "weight_bits": layer.weight_bits,
-        }
-        for layer in network.layers
-    ]
-    record = {"network": path, "name": network.name, "t_max": network.steps, "layers": layers}
+    options = {"steps": time_steps, "dt": dt, "pixel_scale": pixel_scale, "weight_bits": bits, "scales": scales}
+    network, record = import_nir(file, output, name=name, **options)
+    path = record["network"]
+    summary = [("network", str(path)), ("time steps", network.steps), ("classes", network.classes)]
+    then = f"Next: spikeloom simulate {path}"
+    emit(record, _imported(record["layers"]), pairs("Imported", summary), then, as_json=as_json)
+    note("the input is one image, the same at every time step; inputs that change with time are not taken")
+
+
+def _imported(layers: list[dict[str, Any]]) -> Table:
+    columns = ["layer", "neurons", "in", "out", "kernel", "stride", "bits"]
     rows = [
         [
             x["name"],
             x["neuron"] or x["kind"],
-            "x".join(map(str, x["shape_in"])),
-            "x".join(map(str, x["shape_out"])),
+            dimensions(x["shape_in"]),
+            dimensions(x["shape_out"]),
             x["kernel"],
             x["stride"],
             x["weight_bits"],
         ]
         for x in layers
     ]
-    columns = ["layer", "neurons", "in", "out", "kernel", "stride", "bits"]
-    summary = pairs("Imported", [("network", str(path)), ("time steps", network.steps), ("classes", network.classes)])
-    emit(record, table("Layers", columns, rows), summary, f"Next: spikeloom simulate {path}", as_json=as_json)
-    note("the input is one image, the same at every time step; inputs that change with time are not taken")
+    return table("Layers", columns, rows)
