@@ -78,21 +78,20 @@ def _train_digits(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    from dataclasses import replace
-
     from spikeloom.golden.training import train as golden
+    from spikeloom.golden.training.run_config import from_mapping
 
     if "steps" in shape and golden.DIGITS.initial_steps is not None:
         shape["initial_steps"] = min(golden.DIGITS.initial_steps, shape["steps"])
     if shape.get("neuron") == "spikingjelly":
         shape["attention_threshold"] = 0.5
     usual = golden.DIGITS_RUN
-    run = replace(
-        usual,
-        model=replace(golden.DIGITS, dynamic=not fixed, **shape),
-        train=replace(usual.train, **learning),
-        masks=usual.masks if mask_weight is None else replace(usual.masks, weight=mask_weight),
-    )
+    given = usual.as_dict()
+    given["model"] |= {"dynamic": not fixed} | shape
+    given["train"] |= learning
+    if mask_weight is not None:
+        given["masks"]["weight"] = mask_weight
+    run = from_mapping(given)
     path = writable_file(file_in(output, folder_of(DEFAULT_MODEL), CHECKPOINT))
     with bars() as shown:
         advance = shown.bar("training", run.train.epochs)

@@ -18,7 +18,7 @@ def check_version(version: Any, *, where: str, newest: int) -> None:
     where: the file, for the message.
     """
     text = str(version)
-    if not (text.isascii() and text.isdecimal() and int(text)):
+    if not (len(text) < 10 and text.isascii() and text.isdecimal() and int(text)):
         raise ValueError(f"{where} has no format version: it must be in 1..{newest}, not {version!r}")
     if int(text) > newest:
         raise ValueError(

@@ -6,6 +6,7 @@ import dis
 from types import TracebackType
 
 OURS = "spikeloom."
+_NO_MEMORY = "there is not enough memory for that: take fewer images, a smaller batch or a smaller model"
 
 
 def user_message(error: BaseException) -> str | None:
@@ -13,8 +14,11 @@ def user_message(error: BaseException) -> str | None:
 
     Mistakes are what the command line itself rejects, whatever the operating system says about a file, our
     own kinds of errors, and ValueError, TypeError and KeyError that a `raise` statement of this package has
-    raised: the same kinds from anywhere else mean that a check is missing.
+    raised: the same kinds from anywhere else mean that a check is missing. What needs more memory than there is was
+    asked for, too; files that are too deep or no text are told apart where they are read (`common.schema.reading`).
     """
+    if _is_out_of_memory(error):
+        return _NO_MEMORY
     rejected = getattr(error, "format_message", None)
     if rejected is not None:
         return _one_line(rejected())
@@ -24,6 +28,16 @@ def user_message(error: BaseException) -> str | None:
     if ours or isinstance(error, ValueError | TypeError | KeyError) and _raised_here(error.__traceback__):
         return _one_line(str(error.args[0]) if error.args else type(error).__name__)
     return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Python's and numpy's error; PyTorch's on a GPU, which has a name, and on the CPU, which has a text alone."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or isinstance(error, RuntimeError)
+        and "can't allocate memory" in str(error)
+    )
 
 
 def _file_message(error: OSError) -> str:

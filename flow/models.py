@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikeloom.golden.data.origin import check_told
 from spikeloom.golden.network import FORMAT, Network
 
 if TYPE_CHECKING:
@@ -40,7 +41,11 @@ def load(model: str | Path) -> Checkpoint | Network:
     FileNotFoundError; ValueError, in one line, for an unknown name and for a file that is damaged or of another kind.
     """
     path = model_path(str(model))
-    return Network.load(path) if file_format(path) == FORMAT else load_checkpoint(path)
+    if file_format(path) != FORMAT:
+        return load_checkpoint(path)
+    network = Network.load(path)
+    check_told(network.provenance, f"{path}: provenance")
+    return network
 
 
 def quantized(
@@ -80,6 +85,7 @@ def load_checkpoint(model: str | Path) -> Checkpoint:
 
     path = model_path(str(model))
     trained, header = checkpoints.load(path)
+    check_told(header, f"{path}: header")
     return Checkpoint(model=trained, header=header, path=path)
 
 

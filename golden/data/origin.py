@@ -3,8 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval
+
+from spikeloom.common.schema import checked, shown
+
+Share = Annotated[float, Interval(ge=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What is read of a checkpoint's header, or of a network's provenance, wherever it is there."""
+
+    accuracy: Share | None = None
+    """Of a trained model."""
+    accuracy_float: Share | None = None
+    """The same, of a network's checkpoint."""
+    accuracy_integer: Share | None = None
+    """Of the network."""
+    class_names: tuple[str, ...] | None = None
+    """In the order of their labels."""
+    recipe: dict[str, Any] | None = None
+    """How the model was trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToldData:
+    """What is read of a recipe: the data set."""
+
+    name: str | None = None
+    """Of the data set."""
+    folder: str | None = None
+    """Of its files."""
+
+
+def check_told(about: Mapping[str, Any], path: str) -> None:
+    """ValueError, with the key, where a header that can hold anything holds what cannot be meant.
+
+    path: of ``about``, with its file.
+    """
+    recipe = checked(Told, _known(Told, about), path).recipe or {}
+    data = recipe.get("data", {})
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{path}.recipe.data must be keys and values, not {shown(data)}")
+    checked(ToldData, _known(ToldData, data), f"{path}.recipe.data")
+    if not isinstance(recipe.get("dataset", ""), str):
+        raise ValueError(f"{path}.recipe.dataset must be text, not {shown(recipe['dataset'])}")
+
+
+def _known(kind: type, about: Mapping[str, Any]) -> dict[str, Any]:
+    return {x.name: about[x.name] for x in fields(kind) if x.name in about}
+
 
 CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "digits": tuple("0123456789"),

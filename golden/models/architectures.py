@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from spikeloom.common.schema import checked
 from spikeloom.golden.models.e_spikeformer import ESpikeformer, ESpikeformerConfig
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 
@@ -29,8 +30,13 @@ def architecture_of(config: ModelConfig) -> str:
 
 
 def config_from(header: Mapping[str, Any]) -> ModelConfig:
-    """The configuration in a file's header, under "config", with "architecture" where it is not the default."""
-    return config_class(header.get("architecture", DEFAULT))(**header["config"])
+    """The configuration in a file's header, under "config", with "architecture" where it is not the default.
+
+    ValueError, with the key, for a value that is not as the configuration declares it.
+    """
+    if "config" not in header:
+        raise ValueError("config is missing")
+    return checked(config_class(header.get("architecture", DEFAULT)), header["config"], "config")
 
 
 def make_model(config: ModelConfig) -> Model:

@@ -18,12 +18,23 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 
+from spikeloom.golden.bounds import (
+    LARGEST_DIM,
+    LARGEST_KERNEL,
+    LARGEST_RATIO,
+    LARGEST_SIDE,
+    MOST_BLOCKS,
+    MOST_CHANNELS,
+    MOST_CLASSES,
+    MOST_LEVELS,
+)
 from spikeloom.golden.models.pixels import Pixels
 from spikeloom.golden.models.sfa import sfa, sfa_spikes
 from spikeloom.golden.models.spikformer import (
@@ -43,39 +54,48 @@ DOWNSAMPLES = ("downsample1_1", "downsample1_2", "downsample2", "downsample3", "
 ATTENTION_KERNEL = 3  # of the depthwise convolution in a block with attention
 
 Projection = nn.Conv2d | nn.Conv1d | nn.Linear
+Channels = Annotated[int, Interval(ge=1, le=LARGEST_DIM)]
+Blocks = Annotated[int, Interval(ge=0, le=MOST_BLOCKS)]
+Stride = Annotated[int, Interval(ge=1, le=LARGEST_KERNEL)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ESpikeformerConfig:
-    """Shape and neurons of an E-SpikeFormer.
+    """Shape and neurons of an E-SpikeFormer."""
 
-    channels, height, width: of the 8-bit image. classes: of the readout. dims: channels of the four stages, the
-    first even, the last two multiples of heads. depths: blocks of ConvBlock1_1, 1_2, 2_1, 2_2, block3, block4.
-    strides: of the five downsampling convolutions, before ConvBlock1_1, ConvBlock1_2, ConvBlock2_1, block3 and
-    block4. stem_kernel: of the first of them, odd; the others are 3x3. sep_kernel: of the depthwise convolutions
-    of the convolution blocks, odd; those of the others are 3x3. heads: of the attention. mlp_ratio, sep_ratio,
-    value_ratio: inner channels of MLPs (and of the convolution blocks), of separable convolutions and of the
-    attention's values, over the stage's. levels: D, the largest integer spike; a power of two keeps every scale
-    one. mean, std: of the channels; where given, the model sees ``(pixel / 255 - mean) / std`` instead of
-    ``pixel / 256``, and pads with zeros, the mean.
-    """
-
-    channels: int = 1
-    height: int = 28
-    width: int = 28
-    classes: int = 10
-    dims: tuple[int, int, int, int] = (24, 48, 96, 128)
-    depths: tuple[int, int, int, int, int, int] = (1, 1, 1, 1, 6, 2)
-    strides: tuple[int, int, int, int, int] = (2, 2, 2, 2, 1)
-    stem_kernel: int = 7
-    sep_kernel: int = 7
-    heads: int = 8
-    mlp_ratio: int = 4
-    sep_ratio: int = 2
-    value_ratio: int = 4
-    levels: int = 4
+    channels: Annotated[int, Interval(ge=1, le=MOST_CHANNELS)] = 1
+    """Of the 8-bit image."""
+    height: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)] = 28
+    """Rows of the image."""
+    width: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)] = 28
+    """Columns of the image."""
+    classes: Annotated[int, Interval(ge=1, le=MOST_CLASSES)] = 10
+    """Of the readout."""
+    dims: tuple[Channels, Channels, Channels, Channels] = (24, 48, 96, 128)
+    """Channels of the four stages, the first even, the last two multiples of heads."""
+    depths: tuple[Blocks, Blocks, Blocks, Blocks, Blocks, Blocks] = (1, 1, 1, 1, 6, 2)
+    """Blocks of ConvBlock1_1, 1_2, 2_1, 2_2, block3, block4."""
+    strides: tuple[Stride, Stride, Stride, Stride, Stride] = (2, 2, 2, 2, 1)
+    """Of the five downsampling convolutions, before ConvBlock1_1, ConvBlock1_2, ConvBlock2_1, block3 and block4."""
+    stem_kernel: Annotated[int, Interval(ge=1, le=LARGEST_KERNEL)] = 7
+    """Of the first of them, odd; the others are 3x3."""
+    sep_kernel: Annotated[int, Interval(ge=1, le=LARGEST_KERNEL)] = 7
+    """Of the depthwise convolutions of the convolution blocks, odd; those of the others are 3x3."""
+    heads: Annotated[int, Interval(ge=1, le=LARGEST_DIM)] = 8
+    """Of the attention."""
+    mlp_ratio: Annotated[int, Interval(ge=1, le=LARGEST_RATIO)] = 4
+    """Inner channels of MLPs and of the convolution blocks, over the stage's."""
+    sep_ratio: Annotated[int, Interval(ge=1, le=LARGEST_RATIO)] = 2
+    """Inner channels of separable convolutions, over the stage's."""
+    value_ratio: Annotated[int, Interval(ge=1, le=LARGEST_RATIO)] = 4
+    """Channels of the attention's values, over the stage's."""
+    levels: Annotated[int, Interval(ge=1, le=MOST_LEVELS)] = 4
+    """D, the largest integer spike; a power of two keeps every scale one."""
     mean: Reals | None = None
+    """Of the channels; where given, the model sees ``(pixel / 255 - mean) / std`` instead of ``pixel / 256``, and
+    pads with zeros, the mean."""
     std: Reals | None = None
+    """Given together with the mean."""
 
     def __post_init__(self) -> None:
         for key in ("channels", "height", "width", "classes", "heads", "mlp_ratio", "sep_ratio", "value_ratio"):

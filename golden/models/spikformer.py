@@ -16,12 +16,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 
+from spikeloom.golden.bounds import (
+    LARGEST_DIM,
+    LARGEST_RATIO,
+    LARGEST_SIDE,
+    MOST_BLOCKS,
+    MOST_CHANNELS,
+    MOST_CLASSES,
+    MOST_STEPS,
+)
 from spikeloom.golden.models.neurons import dts_lif, spikingjelly_lif
 from spikeloom.golden.models.pixels import Pixels
 from spikeloom.golden.models.time_mask import TimeMask
@@ -36,44 +46,54 @@ Reals = tuple[float, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class SpikformerConfig:
-    """Shape and neurons of a Spikformer.
+    """Shape and neurons of a Spikformer."""
 
-    channels, height, width: of the 8-bit image. classes: of the readout. dim: channels of a token, a multiple
-    of 8 and of heads. depth: blocks. heads: of the attention. mlp_ratio: hidden channels of the MLP over dim.
-    steps: ``T_max``. pools: which of the four embedding stages max-pool their spikes (3x3, stride 2). pool_first: they
-    pool the currents before their neurons instead, of which there are then a quarter (SpikingJelly 2.x).
-    neuron: "spikingjelly" (tau 2, input decay, hard reset, >=) or "dts" (leak 1/2, soft reset, >).
-    threshold, attention_threshold: of all neurons and of those behind the attention.
-    residual: "sew" adds spikes to spikes, small integers; "ms" currents to currents, see the module.
-    dialect: how the linear layers are stored: "cifar", nn.Linear called ``*_linear``; "imagenet", convolutions
-    of size 1 called ``*_conv``. bias: linear layers have biases, as in the official code (of "imagenet", all
-    but q, k and v). mean, std: of the channels; where given, the model sees ``(pixel / 255 - mean) / std``
-    instead of ``pixel / 256``, and pads with zeros, the mean. dynamic: trained time masks.
-    initial_steps: their ones at the start, half of steps when None. floor: no layer falls below one step.
-    """
-
-    channels: int = 1
-    height: int = 8
-    width: int = 8
-    classes: int = 10
-    dim: int = 64
-    depth: int = 1
-    heads: int = 4
-    mlp_ratio: int = 4
-    steps: int = 4
+    channels: Annotated[int, Interval(ge=1, le=MOST_CHANNELS)] = 1
+    """Of the 8-bit image."""
+    height: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)] = 8
+    """Rows of the image."""
+    width: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)] = 8
+    """Columns of the image."""
+    classes: Annotated[int, Interval(ge=1, le=MOST_CLASSES)] = 10
+    """Of the readout."""
+    dim: Annotated[int, Interval(ge=1, le=LARGEST_DIM)] = 64
+    """Channels of a token, a multiple of 8 and of heads."""
+    depth: Annotated[int, Interval(ge=0, le=MOST_BLOCKS)] = 1
+    """Blocks."""
+    heads: Annotated[int, Interval(ge=1, le=LARGEST_DIM)] = 4
+    """Of the attention."""
+    mlp_ratio: Annotated[int, Interval(ge=1, le=LARGEST_RATIO)] = 4
+    """Hidden channels of the MLP over dim."""
+    steps: Annotated[int, Interval(ge=1, le=MOST_STEPS)] = 4
+    """``T_max``."""
     pools: tuple[bool, bool, bool, bool] = (False, False, False, True)
+    """Which of the four embedding stages max-pool their spikes (3x3, stride 2)."""
     pool_first: bool = False
+    """They pool the currents before their neurons instead, of which there are then a quarter (SpikingJelly 2.x)."""
     neuron: Literal["spikingjelly", "dts"] = "spikingjelly"
-    threshold: float = 1.0
-    attention_threshold: float = 0.5
+    """"spikingjelly" (tau 2, input decay, hard reset, >=) or "dts" (leak 1/2, soft reset, >)."""
+    threshold: Annotated[float, Interval(gt=0, le=1e6)] = 1.0
+    """Of all neurons but those behind the attention."""
+    attention_threshold: Annotated[float, Interval(gt=0, le=1e6)] = 0.5
+    """Of those behind the attention."""
     residual: Literal["sew", "ms"] = "sew"
+    """"sew" adds spikes to spikes, small integers; "ms" currents to currents, see the module."""
     dialect: Dialect = "cifar"
+    """How the linear layers are stored: "cifar", nn.Linear called ``*_linear``; "imagenet", convolutions of size 1
+    called ``*_conv``."""
     bias: bool = False
+    """Linear layers have biases, as in the official code (of "imagenet", all but q, k and v)."""
     mean: Reals | None = None
+    """Of the channels; where given, the model sees ``(pixel / 255 - mean) / std`` instead of ``pixel / 256``, and
+    pads with zeros, the mean."""
     std: Reals | None = None
+    """Given together with the mean."""
     dynamic: bool = False
+    """Trained time masks."""
     initial_steps: int | None = None
+    """Ones of the masks at the start, half of steps when None."""
     floor: bool = True
+    """No layer falls below one step."""
 
     def __post_init__(self) -> None:
         for key in ("channels", "height", "width", "classes", "dim", "depth", "heads", "mlp_ratio", "steps"):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from annotated_types import Interval, Len
+
+from spikeloom.golden.bounds import LARGEST_SIDE, LONGEST_NAME, MOST_LAYER_CHANNELS, MOST_LEVELS, MOST_STEPS
 
 IMAGE = "image"
 PIXEL_BITS = 8
@@ -27,7 +30,7 @@ class Neuron:
     """Fire at ``H > threshold`` instead of ``>=``; decides the rounding of the leak."""
     leak: bool = True
     """Halve the potential after each step (tau = 2) instead of keeping it (IF)."""
-    levels: int = 1
+    levels: Annotated[int, Interval(ge=1, le=MOST_LEVELS)] = 1
     """D, the largest integer that a spike can be; above 1 the other fields have no meaning."""
 
 
@@ -35,7 +38,7 @@ class Neuron:
 class Layer:
     """One layer: geometry, neuron, time steps and integer tensors. `rules.check_layer` says what is allowed."""
 
-    name: str
+    name: Annotated[str, Len(1, LONGEST_NAME)]
     """Unique; also the name of the tensor that the layer makes."""
     kind: Kind = "accumulate"
     """"accumulate" (convolution; linear layers are 1x1), "attention", "neurons" or "readout"."""
@@ -43,25 +46,25 @@ class Layer:
     """Of the mask loss: "sps", "qkv", "attn", "mlp" or "head"."""
     inputs: tuple[str, ...]
     """Tensor names; one, or (q, k, v) for attention."""
-    steps: int
+    steps: Annotated[int, Interval(ge=0, le=MOST_STEPS)]
     """``T_l``, 0 to ``Network.steps``; the readout runs the steps of its input."""
-    channels_in: int
+    channels_in: Annotated[int, Interval(ge=1, le=MOST_LAYER_CHANNELS)]
     """Of attention those of q and k."""
-    channels_out: int
+    channels_out: Annotated[int, Interval(ge=1, le=MOST_LAYER_CHANNELS)]
     """Of attention those of v."""
-    height_in: int
+    height_in: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)]
     """Rows of the input; tokens keep their two-dimensional map."""
-    width_in: int
+    width_in: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)]
     """Columns of the input."""
-    kernel: int = 1
+    kernel: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)] = 1
     """Rows and columns of the square convolution."""
-    stride: int = 1
+    stride: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)] = 1
     """Of the convolution, in both directions."""
-    padding: int = 0
+    padding: Annotated[int, Interval(ge=0, le=LARGEST_SIDE)] = 0
     """Zeros around the input, on each side."""
     depthwise: bool = False
     """Each channel sees itself alone."""
-    heads: int = 1
+    heads: Annotated[int, Interval(ge=1, le=MOST_LAYER_CHANNELS)] = 1
     """Of attention, else 1."""
     whole_map: bool = False
     """Of kind "neurons": one position, the sum over all of them."""

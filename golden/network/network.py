@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval, Len
 
+from spikeloom.golden.bounds import LARGEST_SIDE, LONGEST_NAME, MOST_CHANNELS, MOST_STEPS
 from spikeloom.golden.network import file
 from spikeloom.golden.network.layer import Coding, Layer
 from spikeloom.golden.network.rules import check_image, check_layers
@@ -22,23 +24,23 @@ class Network:
     Raises ValueError at the first rule that does not hold.
     """
 
-    name: str
+    name: Annotated[str, Len(1, LONGEST_NAME)]
     """For people; no influence on anything."""
-    steps: int
+    steps: Annotated[int, Interval(ge=1, le=MOST_STEPS)]
     """``T_max``."""
-    channels: int
+    channels: Annotated[int, Interval(ge=1, le=MOST_CHANNELS)]
     """Of the 8-bit image."""
-    height: int
+    height: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)]
     """Rows of the image, with its frame."""
-    width: int
+    width: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)]
     """Columns of the image, with its frame."""
     layers: tuple[Layer, ...]
     """In execution order, the readout last."""
-    pixel_scale: float = 1 / 256
+    pixel_scale: Annotated[float, Interval(gt=0, le=1e6)] = 1 / 256
     """Real value of one pixel unit (provenance; it is folded into the first layer)."""
     padding_pixel: tuple[int, ...] = ()
     """Of each channel, 0..255, of the frame that `framed` adds to an image; empty where there is no frame."""
-    frame: int = 1
+    frame: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)] = 1
     """Width of the frame in pixels; without meaning where there is none."""
     coding: Coding = "planes"
     """Of values above 1 in dot products."""
@@ -113,12 +115,10 @@ class Network:
         """The same network with other ``T_l`` for the named layers; the readout follows its input."""
         for name in steps:
             self.layer(name)
-        layers = tuple(replace(x, steps=steps.get(x.name, x.steps)) for x in self.layers)
-        network = replace(self, layers=layers)
-        read = network.tensors()[layers[-1].inputs[0]].steps
-        if read == layers[-1].steps:
-            return network
-        return replace(network, layers=(*layers[:-1], replace(layers[-1], steps=read)))
+        *body, readout = (replace(x, steps=steps.get(x.name, x.steps)) for x in self.layers)
+        size = {"channels": self.channels, "height": self.height, "width": self.width}
+        read = infer(body, steps=self.steps, **size).tensors[readout.inputs[0]].steps
+        return replace(self, layers=(*body, replace(readout, steps=read)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file: tensors, and the graph as JSON in the header; whole or not at all."""
@@ -126,9 +126,12 @@ class Network:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Network:
-        """Read what `save` wrote. FileNotFoundError; ValueError for another format, version or bad data."""
-        fields = file.read(path)
+        """Read what `save` wrote.
+
+        FileNotFoundError; ValueError, with the file and the field's path, for another format, version or bad data.
+        """
+        fields = file.read(path, cls)
         try:
             return cls(**fields)
-        except TypeError as error:
-            raise ValueError(f"{path} does not describe a network: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None

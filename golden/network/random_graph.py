@@ -404,8 +404,10 @@ class _Draft:
         spiking = next((x for x in (layer, *self.layers) if x.spiking), None)
         if spiking is None:  # only branches so far: neurons that the readout can see
             spiking = _neurons_of(layer)
-            return Network(layers=(*self.layers, layer, spiking, stand_in(spiking, 1)), **self.header)
-        return Network(layers=(*self.layers, layer, stand_in(spiking, 1)), **self.header)
+            return Network(
+                layers=(*self.layers, layer, spiking, stand_in(spiking, 1, self.header["steps"])), **self.header
+            )
+        return Network(layers=(*self.layers, layer, stand_in(spiking, 1, self.header["steps"])), **self.header)
 
     def _runner(self, layer: Layer) -> LayerRunner:
         return LayerRunner(self._probe(layer), layer)

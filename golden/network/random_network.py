@@ -116,13 +116,13 @@ class _Growing:
         shape = (self._classes, last.channels_out, 1, 1)
         weight = np.clip(np.rint(self._rng.normal(0, 0.4 * top, shape)), -top - 1, top).astype(np.int8)
         bias = self._rng.integers(-10 * top, 10 * top + 1, self._classes)
-        head = replace(stand_in(last, self._classes), name="head", weight=weight, bias=bias, weight_bits=weight_bits)
-        head = replace(head, steps=len(self._tensors[last.name]))
+        head = stand_in(last, self._classes, len(self._tensors[last.name]))
+        head = replace(head, name="head", weight=weight, bias=bias, weight_bits=weight_bits)
         return Network(layers=(*self._layers, head), **self._header)
 
     def _runner(self, layer: Layer) -> LayerRunner:
         """Of the layer behind those so far; the images are there from the first one on."""
-        last = stand_in(layer if layer.fires else self._layers[0], self._classes)
+        last = stand_in(layer if layer.fires else self._layers[0], self._classes, self._header["steps"])
         network = Network(layers=(*self._layers, layer, last), **self._header)
         if not self._tensors:
             images = random_images(network, 32, seed=self._images_seed)
@@ -148,14 +148,14 @@ def _random_layer(site: Site, rng: np.random.Generator, *, steps: int, neuron: N
     return Layer(**fields, bias=bias, threshold=np.zeros(out, np.int64), scale=np.ones(out))
 
 
-def stand_in(layer: Layer, classes: int) -> Layer:
-    """A readout of the layer with zeros for weights."""
+def stand_in(layer: Layer, classes: int, steps: int) -> Layer:
+    """A readout of the layer with zeros for weights. steps: at least as many as the layer's tensor has."""
     return Layer(
         name="stand-in",
         kind="readout",
         group="head",
         inputs=(layer.name,),
-        steps=layer.steps,
+        steps=steps,
         channels_in=layer.channels_out,
         channels_out=classes,
         height_in=layer.height_out,

@@ -54,12 +54,28 @@ def check_layer(layer: Layer) -> None:
     sources = 3 if layer.kind == "attention" else 1
     if len(layer.inputs) != sources:
         raise ValueError(f"{where}: {layer.kind} takes {sources} input(s), not {len(layer.inputs)}")
+    _check_geometry(layer, where)
     _check_weight(layer, where)
     _check_branch(layer, where)
     _check_channels(layer, where)
     _check_tensors(layer, where)
-    if layer.kind == "readout" and (layer.kernel != 1 or layer.pool or layer.residual):
-        raise ValueError(f"{where}: a readout has kernel 1, no pooling and no residual")
+    if layer.kind == "readout" and (layer.pool or layer.residual):
+        raise ValueError(f"{where}: a readout has no pooling and no residual")
+
+
+def _check_geometry(layer: Layer, where: str) -> None:
+    """Sizes are positive, the kernel fits its input, and what is no convolution looks at each position alone."""
+    for key in ("channels_in", "channels_out", "height_in", "width_in", "kernel", "stride", "heads"):
+        if getattr(layer, key) < 1:
+            raise ValueError(f"{where}: {key} must be at least 1, not {getattr(layer, key)!r}")
+    if layer.padding < 0:
+        raise ValueError(f"{where}: padding must be at least 0, not {layer.padding!r}")
+    if layer.kind != "accumulate" and (layer.kernel, layer.stride, layer.padding) != (1, 1, 0):
+        found = f"{layer.kernel}, {layer.stride} and {layer.padding}"
+        raise ValueError(f"{where}: {layer.kind} has kernel 1, stride 1 and padding 0, not {found}")
+    if layer.height_conv < 1 or layer.width_conv < 1:
+        found = f"{layer.height_in}x{layer.width_in} with padding {layer.padding}"
+        raise ValueError(f"{where}: a kernel of {layer.kernel} does not fit a map of {found}")
 
 
 def _check_weight(layer: Layer, where: str) -> None:
@@ -84,8 +100,8 @@ def _check_weight(layer: Layer, where: str) -> None:
 
 def _check_branch(layer: Layer, where: str) -> None:
     """The rules of membrane shortcuts."""
-    if layer.kind == "neurons" and (layer.kernel != 1 or layer.stride != 1 or layer.padding or layer.residual):
-        raise ValueError(f"{where}: neurons have kernel 1, stride 1, no padding and no residual")
+    if layer.kind == "neurons" and layer.residual:
+        raise ValueError(f"{where}: neurons have no residual")
     if layer.fires:
         if layer.shift is not None:
             raise ValueError(f"{where}: only a branch that does not fire has shifts")
@@ -130,6 +146,7 @@ def _check_tensors(layer: Layer, where: str) -> None:
         value = getattr(layer, key)
         if value is not None and not np.issubdtype(value.dtype, np.integer):
             raise ValueError(f"{where}: {key} must hold integers, not {value.dtype}")
-
+    if not np.isfinite(layer.scale).all() or (layer.scale <= 0).any():
+        raise ValueError(f"{where}: scale must be finite and above 0")
     if layer.neuron.levels > 1 and layer.spiking and (np.diff(layer.threshold, axis=0) < 0).any():
         raise ValueError(f"{where}: the thresholds of integer spikes must ascend")

@@ -14,9 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor
 
 GREYS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
@@ -24,40 +26,34 @@ GREYS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What may happen to a training image; the defaults change nothing.
+    """What may happen to a training image; the defaults change nothing."""
 
-    shift, rotation, zoom: largest random change of an image, in pixels, degrees and as a share of its size.
-    crop: pixels of black border around the image before a window of its old size is cut out.
-    flip: left and right change sides in half of the images.
-    operations: of RandAugment, one after the other. magnitude: their strength, 0..10. spread: its standard
-    deviation from image to image.
-    erase: share of the images in which a rectangle becomes noise.
-    mixup, cutmix: parameter of the beta distribution that says how much of another image is blended in, or
-    put in as a rectangle; 0 for never; with both, one of the two is drawn a batch.
-    mix_epochs: after so many epochs images are no longer mixed; None for never.
-    """
-
-    shift: float = 0.0
-    rotation: float = 0.0
-    zoom: float = 0.0
-    crop: int = 0
+    shift: Annotated[float, Interval(ge=0, le=4096)] = 0.0
+    """Largest random shift of an image, in pixels."""
+    rotation: Annotated[float, Interval(ge=0, le=180)] = 0.0
+    """Largest random rotation, in degrees."""
+    zoom: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """Largest random change of its size, as a share of it."""
+    crop: Annotated[int, Interval(ge=0, le=4096)] = 0
+    """Pixels of black border around the image before a window of its old size is cut out."""
     flip: bool = False
-    operations: int = 0
-    magnitude: float = 9.0
-    spread: float = 0.5
-    erase: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    mix_epochs: int | None = None
-
-    def __post_init__(self) -> None:
-        for key in ("shift", "rotation", "zoom", "crop", "operations", "spread", "mixup", "cutmix"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key} must not be negative, not {getattr(self, key)!r}")
-        if not 0 <= self.magnitude <= 10:
-            raise ValueError(f"magnitude must be in 0..10, not {self.magnitude!r}")
-        if not 0 <= self.erase <= 1:
-            raise ValueError(f"erase must be in 0..1, not {self.erase!r}")
+    """Left and right change sides in half of the images."""
+    operations: Annotated[int, Interval(ge=0, le=100)] = 0
+    """Of RandAugment, one after the other."""
+    magnitude: Annotated[float, Interval(ge=0, le=10)] = 9.0
+    """Their strength."""
+    spread: Annotated[float, Interval(ge=0, le=100)] = 0.5
+    """Standard deviation of the strength from image to image."""
+    erase: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    """Share of the images in which a rectangle becomes noise."""
+    mixup: Annotated[float, Interval(ge=0, le=1000)] = 0.0
+    """Parameter of the beta distribution that says how much of another image is blended in; 0 for never. With cutmix
+    too, one of the two is drawn a batch.
+    """
+    cutmix: Annotated[float, Interval(ge=0, le=1000)] = 0.0
+    """The same of how much of another image is put in as a rectangle."""
+    mix_epochs: Annotated[int, Interval(ge=0)] | None = None
+    """After so many epochs images are no longer mixed; None for never."""
 
 
 def augment(images: Tensor, how: Augmentation) -> Tensor:

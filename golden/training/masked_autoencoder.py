@@ -12,35 +12,35 @@ paper's text, where the published code has what the encoder leaves there; sizes 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
+from spikeloom.golden.bounds import LARGEST_DIM, MOST_BLOCKS
 from spikeloom.golden.models.e_spikeformer import ESpikeformer
 from spikeloom.golden.training.sparse_convolution import enlarged, sparse_convolutions
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """Pre-training of an encoder. epochs: passes over the training images. learning_rate: its peak. hidden: share of
-    the patches that are hidden. dim, depth, heads: of the decoder.
-    """
+    """Pre-training of an encoder."""
 
-    epochs: int = 10
-    learning_rate: float = 1e-3
-    hidden: float = 0.5
-    dim: int = 64
-    depth: int = 2
-    heads: int = 4
+    epochs: Annotated[int, Interval(ge=1, le=100_000)] = 10
+    """Passes over the training images."""
+    learning_rate: Annotated[float, Interval(gt=0, le=100)] = 1e-3
+    """Its peak."""
+    hidden: Annotated[float, Interval(gt=0, lt=1)] = 0.5
+    """Share of the patches that are hidden."""
+    dim: Annotated[int, Interval(ge=1, le=LARGEST_DIM)] = 64
+    """Channels of a token of the decoder, a multiple of 4 and of heads."""
+    depth: Annotated[int, Interval(ge=1, le=MOST_BLOCKS)] = 2
+    """Blocks of the decoder."""
+    heads: Annotated[int, Interval(ge=1, le=LARGEST_DIM)] = 4
+    """Of the decoder's attention."""
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "dim", "depth", "heads"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be positive, not {getattr(self, key)!r}")
-        if not 0 < self.hidden < 1:
-            raise ValueError(f"hidden must be between 0 and 1, not {self.hidden!r}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be positive, not {self.learning_rate!r}")
         if self.dim % 4 or self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of 4 and of heads ({self.heads}), not {self.dim!r}")
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-import types
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
 import yaml
+from annotated_types import Interval
 
+from spikeloom.common.schema import checked, checked_fields, reading
+from spikeloom.golden.bounds import LARGEST_SIDE
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models.architectures import DEFAULT, Architecture, ModelConfig, architecture_of, config_class
 from spikeloom.golden.models.spikformer import SpikformerConfig
@@ -23,112 +25,109 @@ from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.masked_autoencoder import PretrainConfig
 
 MASK_GROUPS = ("sps", "qkv", "attn", "mlp")
-_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")  # YAML 1.1 takes 1e-3 for a word
+_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")  # YAML 1.1 takes 1e-3 for a word
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What is learned. name: of a data set (`golden.datasets`). folder: where its files are, SPIKELOOM_DATA
-    when null. size: pixels a side to which the images of a folder are brought. train_images, test_images:
-    only so many, evenly spaced, all when null.
-    """
+    """What is learned."""
 
     name: Literal["digits", "fashion", "cifar10", "cifar100", "folder"] = "digits"
+    """Of a data set (`golden.data.datasets`)."""
     folder: str | None = None
-    size: int = 224
-    train_images: int | None = None
-    test_images: int | None = None
-
-    def __post_init__(self) -> None:
-        for key in ("size", "train_images", "test_images"):
-            if getattr(self, key) is not None and getattr(self, key) < 1:
-                raise ValueError(f"{key} must be positive, not {getattr(self, key)!r}")
+    """Where its files are, SPIKELOOM_DATA when null."""
+    size: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)] = 224
+    """Pixels a side to which the images of a folder are brought."""
+    train_images: Annotated[int, Interval(ge=1)] | None = None
+    """Only so many, evenly spaced, all when null."""
+    test_images: Annotated[int, Interval(ge=1)] | None = None
+    """The same of the held-out images."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How it is learned, with AdamW.
+    """How it is learned, with AdamW."""
 
-    epochs: passes over the training images. batch_size: images a step, of all processes together.
-    learning_rate: the peak; it rises over warmup_epochs, then falls along a cosine to min_learning_rate.
-    weight_decay: of matrices and kernels alone. label_smoothing: of the cross entropy. clip: largest norm of
-    all gradients together, null for any. ema: share that the running mean of the weights keeps each step,
-    null for no mean; the mean is what is saved. precision: of products; potentials are always float32.
-    compile: fused neurons (`golden.neurons.compiled_neurons`). device: auto takes a GPU that is there.
-    threads: of PyTorch on the CPU; results repeat for equal numbers. seed: of everything random.
-    """
-
-    epochs: int = 40
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    min_learning_rate: float = 0.0
-    warmup_epochs: float = 1.0
-    weight_decay: float = 0.1
-    label_smoothing: float = 0.1
-    clip: float | None = None
-    ema: float | None = None
+    epochs: Annotated[int, Interval(ge=1, le=100_000)] = 40
+    """Passes over the training images."""
+    batch_size: Annotated[int, Interval(ge=1, le=65_536)] = 64
+    """Images a step, of all processes together."""
+    learning_rate: Annotated[float, Interval(ge=0, le=100)] = 3e-3
+    """The peak; it rises over warmup_epochs, then falls along a cosine to min_learning_rate."""
+    min_learning_rate: Annotated[float, Interval(ge=0, le=100)] = 0.0
+    """At most learning_rate."""
+    warmup_epochs: Annotated[float, Interval(ge=0, le=100_000)] = 1.0
+    """See learning_rate."""
+    weight_decay: Annotated[float, Interval(ge=0, le=100)] = 0.1
+    """Of matrices and kernels alone."""
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.1
+    """Of the cross entropy."""
+    clip: Annotated[float, Interval(gt=0)] | None = None
+    """Largest norm of all gradients together, null for any."""
+    ema: Annotated[float, Interval(ge=0, lt=1)] | None = None
+    """Share that the running mean of the weights keeps each step, null for no mean; the mean is what is saved."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """Of products; potentials are always float32."""
     compile: bool = False
+    """Fused neurons (`golden.models.neurons.compiled_neurons`)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int = 1
-    seed: int = 0
+    """auto takes a GPU that is there."""
+    threads: Annotated[int, Interval(ge=1, le=1024)] = 1
+    """Of PyTorch on the CPU; results repeat for equal numbers."""
+    seed: Annotated[int, Interval(ge=0, lt=1 << 63)] = 0
+    """Of everything random."""
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "threads"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be positive, not {getattr(self, key)!r}")
-        for key in ("learning_rate", "min_learning_rate", "warmup_epochs", "weight_decay"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key} must not be negative, not {getattr(self, key)!r}")
         if self.min_learning_rate > self.learning_rate:
             raise ValueError(f"min_learning_rate must be at most learning_rate, not {self.min_learning_rate!r}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be in 0..1, not {self.label_smoothing!r}")
-        if self.clip is not None and self.clip <= 0:
-            raise ValueError(f"clip must be positive, not {self.clip!r}")
-        if self.ema is not None and not 0 <= self.ema < 1:
-            raise ValueError(f"ema must be in 0..1, not {self.ema!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskConfig:
-    """Training of the time masks, where model.dynamic is on. weight: factor of the mask loss. groups: layers
-    that it covers. rate: learning rate of the masks over that of the weights.
-    """
+    """Training of the time masks, where model.dynamic is on."""
 
-    weight: float = 5e-3
+    weight: Annotated[float, Interval(ge=0, le=1e6)] = 5e-3
+    """Factor of the mask loss."""
     groups: tuple[Literal["sps", "qkv", "attn", "mlp"], ...] = ("qkv", "mlp")
-    rate: float = 0.3
+    """Layers that it covers."""
+    rate: Annotated[float, Interval(ge=0, le=1e6)] = 0.3
+    """Learning rate of the masks over that of the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
-    """Training with quantised weights (`golden.training.qat`). checkpoint: SHA-256 of the file that it starts from.
-    weight_bits: of each layer, as in "rpe=4". scales: of the channels (`golden.quantization.quantize`).
-    """
+    """Training with quantised weights (`golden.training.qat`)."""
 
     checkpoint: str
+    """SHA-256 of the file that it starts from."""
     weight_bits: tuple[str, ...]
+    """Of each layer, as in "rpe=4"."""
     scales: Literal["power-of-two", "free"] = "power-of-two"
+    """Of the channels (`golden.quantization.quantize`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """One run. name: of its folder and of what comes out. architecture: spikformer or e_spikeformer. model: its shape
-    and neurons (`SpikformerConfig`, `ESpikeformerConfig`).
-    pretrain: what an E-SpikeFormer learns of hidden patches before it learns classes; null for nothing.
-    finetune: where a trained model is tuned to quantised weights; `spikeloom quantize` fills it in.
-    """
+    """One run."""
 
     name: str = "run"
+    """Of its folder and of what comes out."""
     architecture: Architecture = DEFAULT
+    """That of the model."""
     data: DataConfig = field(default_factory=DataConfig)
+    """What is learned."""
     model: ModelConfig = field(default_factory=SpikformerConfig)
+    """Its shape and neurons."""
     augment: Augmentation = field(default_factory=Augmentation)
+    """What happens to training images."""
     train: TrainConfig = field(default_factory=TrainConfig)
+    """How it is learned."""
     masks: MaskConfig = field(default_factory=MaskConfig)
+    """How time masks are."""
     pretrain: PretrainConfig | None = None
+    """What an E-SpikeFormer learns of hidden patches before it learns classes; null for nothing."""
     finetune: FinetuneConfig | None = None
+    """Where a trained model is tuned to quantised weights; `spikeloom quantize` fills it in."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
@@ -163,7 +162,8 @@ def mapping_in(path: str | os.PathLike[str], names: str | None = None) -> dict[s
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    given = parsed(path.read_text(), str(path))
+    with reading(path):
+        given = parsed(path.read_text(encoding="utf-8"), str(path))
     if given is None:
         return {}
     if not isinstance(given, dict):
@@ -172,14 +172,13 @@ def mapping_in(path: str | os.PathLike[str], names: str | None = None) -> dict[s
 
 
 def from_mapping(given: Mapping[str, Any]) -> RunConfig:
-    """A configuration from nested mappings, as YAML or JSON has them."""
-    kinds: dict[str, Any] = {}
-    if isinstance(given, Mapping):  # the architecture decides what the section `model` can hold
-        kinds["model"] = config_class(given.get("architecture", DEFAULT))
-        given = {"model": {}, **given}
-    found = _read(RunConfig, given, "", kinds)
-    assert isinstance(found, RunConfig)
-    return found
+    """A configuration from nested mappings, as YAML or JSON has them.
+
+    ValueError, with the key by its path, at the first value that is not as `RunConfig` declares it.
+    """
+    found = checked_fields(RunConfig, {key: x for key, x in given.items() if key != "model"}, without=("model",))
+    kind = config_class(found.get("architecture", DEFAULT))  # decides what the section `model` can hold
+    return RunConfig(**found, model=checked(kind, given.get("model", {}), "model"))
 
 
 def of_header(header: Mapping[str, Any], model: SpikformerConfig) -> RunConfig:
@@ -197,9 +196,9 @@ def of_header(header: Mapping[str, Any], model: SpikformerConfig) -> RunConfig:
             "name": recipe["dataset"],
             "data": {"name": recipe["dataset"]},
             "model": asdict(model),
-            "augment": {key: recipe[key] for key in ("shift", "rotation", "zoom")},
-            "train": {"device": "cpu", **{key: recipe[key] for key in in_training}},
-            "masks": {key: recipe[name] for key, name in masks.items()},
+            "augment": {key: recipe[key] for key in ("shift", "rotation", "zoom") if key in recipe},
+            "train": {"device": "cpu", **{key: recipe[key] for key in in_training if key in recipe}},
+            "masks": {key: recipe[name] for key, name in masks.items() if name in recipe},
         }
     )
 
@@ -235,22 +234,36 @@ def parsed(text: str, where: str) -> Any:
     """What a YAML text holds. ValueError, in one line, with ``where`` it stands."""
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
-        """Refuses what SafeLoader overlooks: a key that comes twice."""
+        """Takes 1e-3 for a number, as YAML 1.2 does, and refuses what SafeLoader overlooks: a key that comes twice, and
+        aliases, of which few letters make more than a memory holds.
+        """
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                event = self.peek_event()
+                refused = f"the alias *{event.anchor} is not taken: write it out"
+                raise yaml.composer.ComposerError(None, None, refused, event.start_mark)
+            return super().compose_node(parent, index)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
             twice = [key for i, key in enumerate(keys) if key in keys[:i]]
             if twice:
-                raise ValueError(f"{where}: the key {twice[0]!r} comes twice, again in line {node.start_mark.line + 1}")
+                again = f"the key {twice[0]!r} comes twice, again in line {node.start_mark.line + 1}"
+                raise yaml.constructor.ConstructorError(None, None, again, node.start_mark)
             return super().construct_mapping(node, deep)
 
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
     try:
-        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
+        with reading(where):
+            return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ValueError(f"{where}{line}: no valid YAML: {problem}") from None
+    except ValueError as error:  # a date that is none, or a number of more digits than Python takes
+        raise ValueError(str(error) if str(error).startswith(where) else f"{where}: no valid YAML: {error}") from None
 
 
 def override(given: dict[str, Any], text: str) -> None:
@@ -270,62 +283,6 @@ def override(given: dict[str, Any], text: str) -> None:
 
 def _names(kind: Any) -> str:
     return ", ".join(x.name for x in fields(kind))
-
-
-def _read(kind: Any, given: Any, path: str, kinds: Mapping[str, Any] | None = None) -> Any:
-    """A value of a dataclass from a mapping; path: of its key, with a dot, or empty at the top.
-
-    kinds: of fields whose annotation leaves a choice.
-    """
-    if not isinstance(given, Mapping):
-        raise TypeError(f"{path.rstrip('.')} must have keys of its own ({_names(kind)}), not {given!r}")
-    hints = {**get_type_hints(kind), **(kinds or {})}
-    for key in given:
-        if key not in hints:
-            raise ValueError(f"{path}{key}: unknown key; allowed: {_names(kind)}")
-    values = {key: _value(hints[key], value, f"{path}{key}") for key, value in given.items()}
-    missing = [
-        x.name for x in fields(kind) if x.name not in given and x.default is MISSING and x.default_factory is MISSING
-    ]
-    if missing:
-        raise ValueError(f"{path}{missing[0]} is missing")
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{path}{error}") from None
-
-
-def _value(kind: Any, given: Any, path: str) -> Any:
-    if is_dataclass(kind):
-        return _read(kind, given, f"{path}.")
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if given is None:
-            return None
-        return _value(next(x for x in inner if x is not type(None)), given, path)
-    if origin is Literal:
-        if given not in inner or isinstance(given, bool):
-            raise ValueError(f"{path} must be one of {', '.join(map(str, inner))}, not {given!r}")
-        return given
-    if origin is tuple:
-        return _items(inner, given, path)
-    if kind is float and isinstance(given, str) and _FLOAT.fullmatch(given):
-        given = float(given)
-    if kind is float and isinstance(given, int) and not isinstance(given, bool):
-        given = float(given)
-    if not isinstance(given, kind) or (kind is not bool and isinstance(given, bool)):
-        called = {int: "an integer", float: "a number", bool: "true or false", str: "text"}[kind]
-        raise TypeError(f"{path} must be {called}, not {given!r}")
-    return given
-
-
-def _items(inner: tuple[Any, ...], given: Any, path: str) -> tuple[Any, ...]:
-    if not isinstance(given, list | tuple):
-        raise TypeError(f"{path} must be a list, not {given!r}")
-    kinds = [inner[0]] * len(given) if inner[-1] is Ellipsis else list(inner)
-    if len(kinds) != len(given):
-        raise ValueError(f"{path} must have {len(kinds)} items, not {len(given)}")
-    return tuple(_value(kind, item, f"{path}[{i}]") for i, (kind, item) in enumerate(zip(kinds, given, strict=True)))
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -38,6 +39,7 @@ PAPER = ("I", "III", "IV")
 POINTS = "points"  # the table of what stands in no table of the paper
 SECTION = ("grid", "points")
 KEYS = ("name", "base", "set", "seeds", "images", *SECTION, "tables")
+MOST_RUNS = 10_000  # of a grid
 MEASURED = 1000  # images where a sweep does not say
 GROUPS = ("qkv", "attn", "mlp", "sps")  # in the paper's order, so that equal sets are equal runs
 SHORT = 60  # letters of a folder's name that tell the keys
@@ -161,6 +163,9 @@ def _points(section: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
         for key, values in grid.items():
             if not isinstance(values, list) or not values:
                 raise TypeError(f"{where}: grid: {key} must be a list of values, not {values!r}")
+        runs = math.prod(map(len, grid.values()))
+        if runs > MOST_RUNS:
+            raise ValueError(f"{where}: grid: there must be at most {MOST_RUNS:,} points, not {runs:,}")
         found += [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     if not found:
         raise ValueError(f"{where}: no points and no grid")

@@ -230,15 +230,28 @@ class TrainingLoop:
                 f"{self.folder} holds a run with another {changed[0]}; go on with the same configuration, "
                 "choose another folder with -o, or begin anew with --restart"
             )
+        try:
+            self._take_over(state)
+        except RuntimeError as error:  # PyTorch's, of tensors that are missing or have another shape
+            why = " ".join(str(error).split())
+            raise ValueError(f"{self.folder / STATE} is damaged: {why}; begin anew with --restart") from None
+        self.history = state.history
+        return state.epoch
+
+    def _take_over(self, state: TrainingState) -> None:
+        """RuntimeError where its tensors are not those of this run."""
         self.learner.load_state_dict(state.model)
         if state.mean is not None:
             self.mean = {key: x.to(self.device) for key, x in state.mean.items()}
         groups = self.optimizer.state_dict()["param_groups"]
+        parameters = [x for group in self.optimizer.param_groups for x in group["params"]]
+        for number, values in state.optimizer.items():
+            for name, x in values.items():
+                if number >= len(parameters) or x.dim() and x.shape != parameters[number].shape:
+                    raise RuntimeError(f"optimizer.{number}.{name} belongs to no parameter")
         self.optimizer.load_state_dict({"state": state.optimizer, "param_groups": groups})
         if self.team.rank < len(state.random):
             torch.set_rng_state(state.random[self.team.rank])
-        self.history = state.history
-        return state.epoch
 
     def _save(self, epoch: int) -> None:
         if self.folder is None:

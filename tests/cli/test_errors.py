@@ -130,7 +130,7 @@ CASES = {
     "unknown bench": ("regress toaster", "no bench is called 'toaster'; there are "),
     "too many waves": ("simulate tiny.safetensors --data random --images 61 --waves w.fst", "at most 60 images"),
     "epochs": ("train --epochs 0", "'--epochs'"),
-    "neuron": ("train --neuron izhikevich", "neuron must be spikingjelly or dts, not 'izhikevich'"),
+    "neuron": ("train --neuron izhikevich", "neuron must be one of spikingjelly, dts, not 'izhikevich'"),
     "heads": ("train --dim 16 --heads 3", "dim must be a multiple of heads (3), not 16"),
     "unknown command": ("fly", "No such command 'fly'"),
     "unknown option": ("info --fly", "No such option: --fly"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from spikeloom.common.schema import checked
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models.e_spikeformer import ESpikeformer, ESpikeformerConfig
 from spikeloom.golden.training import training_state
@@ -110,13 +111,13 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="an image of 14x14 cannot be cut into 4x4 patches"):
         MaskedAutoencoder(encoder, PretrainConfig())
     for options, message in [
-        (dict(hidden=1.0), "hidden must be between 0 and 1, not 1.0"),
-        (dict(epochs=0), "epochs must be positive, not 0"),
+        (dict(hidden=1.0), "hidden must be below 1, not 1.0"),
+        (dict(epochs=0), "epochs must be at least 1, not 0"),
         (dict(dim=6, heads=2), r"dim must be a multiple of 4 and of heads \(2\), not 6"),
-        (dict(learning_rate=0.0), "learning_rate must be positive, not 0.0"),
+        (dict(learning_rate=0.0), "learning_rate must be above 0, not 0.0"),
     ]:
         with pytest.raises(ValueError, match=message):
-            PretrainConfig(**options)
+            checked(PretrainConfig, options)
 
 
 # The run.
@@ -180,5 +181,5 @@ def test_yaml_has_the_section(tmp_path):
     path.write_text("architecture: e_spikeformer\npretrain:\n  epochs: 3\n  hidden: 0.75\n")
     run = load(path)
     assert (run.pretrain.epochs, run.pretrain.hidden, run.pretrain.dim) == (3, 0.75, 64)
-    with pytest.raises(ValueError, match="pretrain.epochs must be positive, not 0"):
+    with pytest.raises(ValueError, match="pretrain.epochs must be at least 1, not 0"):
         load(path, ["pretrain.epochs=0"])

@@ -169,7 +169,7 @@ def test_a_file_of_version_1_is_brought_up_to_date(network, tmp_path):
     resave(network, tmp_path / "x", metadata={"version": "1"}, header=older)
     assert_same(Network.load(tmp_path / "x"), network)
     resave(network, tmp_path / "y", header=older)  # a new file must say all of it
-    with pytest.raises(ValueError, match="y does not describe a network: 'padding_pixel'"):
+    with pytest.raises(ValueError, match="y: padding_pixel is missing"):
         Network.load(tmp_path / "y")
 
 
@@ -197,14 +197,22 @@ def test_file_with_missing_weights(network, tmp_path):
 
 def test_file_with_a_broken_header(network, tmp_path):
     resave(network, tmp_path / "x", metadata={"network": "{"})
-    with pytest.raises(ValueError, match="is corrupt or not a safetensors file"):
+    with pytest.raises(ValueError, match="x: its header is no JSON: "):
         Network.load(tmp_path / "x")
 
 
-@pytest.mark.parametrize("tamper", [lambda x: x.pop("layers"), lambda x: x.pop("steps"), lambda x: x.update(extra=1)])
-def test_file_with_other_fields(network, tmp_path, tamper):
+@pytest.mark.parametrize(
+    "tamper, message",
+    [
+        (lambda x: x.pop("layers"), "x: layers must be a list, not None"),
+        (lambda x: x.pop("steps"), "x: steps is missing"),
+        (lambda x: x.update(extra=1), "x: extra: unknown key; allowed: name, steps, channels, "),
+        (lambda x: x["layers"][2].pop("kernel"), "x: layers.2.kernel is missing"),
+    ],
+)
+def test_file_with_other_fields(network, tmp_path, tamper, message):
     resave(network, tmp_path / "x", header=tamper)
-    with pytest.raises(ValueError, match="does not describe a network"):
+    with pytest.raises(ValueError, match=message):
         Network.load(tmp_path / "x")
 
 
@@ -256,7 +264,34 @@ def test_integers_are_integers(network, key):
 
 
 def test_readouts_are_plain(network):
-    assert_refused(network, "head", "layer 'head': a readout has kernel 1, no pooling and no residual", pool=True)
+    assert_refused(network, "head", "layer 'head': a readout has no pooling and no residual", pool=True)
+    assert_refused(network, "head", "layer 'head': a readout runs the 4 steps of its input, not 3", steps=3)
+
+
+@pytest.mark.parametrize("name, kind", [("head", "readout"), ("block.0.attn", "attention")])
+@pytest.mark.parametrize("change", [dict(kernel=3, padding=1), dict(stride=2), dict(padding=1)])
+def test_what_is_no_convolution_reads_each_position_alone(network, name, kind, change):
+    message = f"layer '{name}': {kind} has kernel 1, stride 1 and padding 0, not "
+    assert_refused(network, name, message, **change)
+
+
+@pytest.mark.parametrize("key", ["channels_in", "channels_out", "height_in", "width_in", "kernel", "stride", "heads"])
+@pytest.mark.parametrize("value", [0, -2])
+def test_sizes_are_positive(network, key, value):
+    assert_refused(
+        network, "block.0.attn", f"layer 'block.0.attn': {key} must be at least 1, not {value}", **{key: value}
+    )
+
+
+def test_kernels_fit_their_input(network):
+    message = "layer 'rpe': a kernel of 3 does not fit a map of 1x1 with padding 0"
+    assert_refused(network, "rpe", message, height_in=1, width_in=1, padding=0)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_scales_are_finite_and_positive(network, value):
+    scale = np.full(8, value)
+    assert_refused(network, "rpe", "layer 'rpe': scale must be finite and above 0", scale=scale)
 
 
 def test_names_are_unique(network):
