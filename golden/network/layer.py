@@ -47,7 +47,7 @@ class Layer:
     inputs: tuple[str, ...]
     """Tensor names; one, or (q, k, v) for attention."""
     steps: Annotated[int, Interval(ge=0, le=MOST_STEPS)]
-    """``T_l``, 0 to ``Network.steps``; the readout runs the steps of its input."""
+    """``T_l``, 0 to ``Network.steps``; the readout has at least the steps of its input, and runs those."""
     channels_in: Annotated[int, Interval(ge=1, le=MOST_LAYER_CHANNELS)]
     """Of attention those of q and k."""
     channels_out: Annotated[int, Interval(ge=1, le=MOST_LAYER_CHANNELS)]

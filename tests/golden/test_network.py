@@ -265,7 +265,7 @@ def test_integers_are_integers(network, key):
 
 def test_readouts_are_plain(network):
     assert_refused(network, "head", "layer 'head': a readout has no pooling and no residual", pool=True)
-    assert_refused(network, "head", "layer 'head': a readout runs the 4 steps of its input, not 3", steps=3)
+    assert_refused(network, "head", "layer 'head': a readout runs all 4 steps of its input, not 3", steps=3)
 
 
 @pytest.mark.parametrize("name, kind", [("head", "readout"), ("block.0.attn", "attention")])
