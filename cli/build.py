@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +11,6 @@ from spikeloom.cli.console import bars, emit, note, pairs
 from spikeloom.cli.options import DEFAULT_BOARD, DEFAULT_MODEL, AsJson, Model, Output, Sizes, Steps
 from spikeloom.common.folders import folder_of
 from spikeloom.flow.bitstream import build_record, from_here
-from spikeloom.flow.cores import compile_for
 from spikeloom.flow.models import load_network
 
 if TYPE_CHECKING:
@@ -35,22 +34,18 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Synthesise, place and route: a bitstream with the network inside. Minutes."""
+    from spikeloom.flow import library
     from spikeloom.gen.targets import target
-    from spikeloom.gen.toolchain import build as gen
     from spikeloom.gen.toolchain.stages import WHOLE
-    from spikeloom.gen.verilog import core_verilog
 
-    chosen = target(board)
-    if clock is not None:
-        chosen = replace(chosen, clock_hz=round(clock * 1e6))
-    network = load_network(model, steps)
-    compiled = compile_for(network, chosen.name, **asdict(sizes))
-    folder = output or folder_of(network.name) / chosen.name
+    name = target(board).name
+    design = library.compile(load_network(model, steps), board=name, **asdict(sizes))
+    folder = output or folder_of(design.network.name) / name
     with bars() as shown:
         advance = shown.bar("Verilog", WHOLE)
-        verilog = core_verilog(compiled.config, compiled.program)
-        report = gen.build(verilog, compiled.config, chosen, folder, seed=seed, baud=baud, progress=advance)
-    record = {"folder": folder, "network": network.name, **build_record(report), "core": compiled.config}
+        options: dict[str, Any] = {"clock_mhz": clock, "seed": seed, "baud": baud}
+        report = library.build(design, folder=folder, progress=advance, **options)
+    record = {"folder": folder, "network": design.network.name, **build_record(report), "core": design.core}
     emit(
         record,
         pairs("Built", build_rows(report)),

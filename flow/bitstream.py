@@ -1,4 +1,4 @@
-"""What is said about a bitstream that was built."""
+"""Bitstreams: built for a board, and what is said about them."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from spikeloom.common.files import file_hash
 if TYPE_CHECKING:
     from spikeloom.flow.images import Samples
     from spikeloom.gen.compiler import Compiled
+    from spikeloom.golden.network import Network
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -40,16 +41,28 @@ def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> d
     from spikeloom.gen.host.c_header import c_header
     from spikeloom.gen.host.csr_csv import csr_csv
     from spikeloom.gen.host.pixels import pack_pixels
-    from spikeloom.gen.program_file import save_program
-    from spikeloom.golden.network.execute import check_images, execute
-    from spikeloom.rtl.core.layouts import WORD_BITS, parameters
+    from spikeloom.golden.network.execute import check_images
+
+    images = check_images(compiled.network, samples.images)
+    pixels, addresses = pack_pixels(images), _addresses()
+    (folder / "core.v").write_text(verilog)
+    (folder / "spikeloom.h").write_text(c_header())
+    (folder / "csr.csv").write_text(csr_csv(compiled.config))
+    compiled.network.save(folder / "network.safetensors")
+    _write_program(folder, compiled)
+    _write_vectors(folder, compiled.network, images, samples.labels, pixels)
+    _write_templates(folder, compiled, addresses, images=len(images), words=pixels.shape[1])
+    files = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+    manifest = compiled.manifest() | {"host_bus": addresses, "images": len(images), "files": files}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+def _addresses() -> dict[str, int]:
+    """Of what a host needs to run images, on the host bus."""
     from spikeloom.rtl.core.registers import Region, Register
 
-    network, config, program = compiled.network, compiled.config, compiled.program
-    images = check_images(network, samples.images)
-    execution = execute(network, images, record=True)
-    pixels = pack_pixels(images)
-    addresses = {
+    return {
         "control": Region.REGISTERS.address(Register.CONTROL),
         "status": Region.REGISTERS.address(Register.STATUS),
         "pixels": Region.REGISTERS.address(Register.PIXELS),
@@ -59,40 +72,54 @@ def _fill(folder: Path, compiled: Compiled, verilog: str, samples: Samples) -> d
         "parameters": Region.PARAMETERS.address(),
         "weights": Region.WEIGHTS.address(),
     }
-    (folder / "core.v").write_text(verilog)
-    (folder / "spikeloom.h").write_text(c_header())
-    (folder / "csr.csv").write_text(csr_csv(config))
-    network.save(folder / "network.safetensors")
+
+
+def _write_program(folder: Path, compiled: Compiled) -> None:
+    """The Program, for our host and as `$readmemh` reads it."""
+    from spikeloom.gen.program_file import save_program
+    from spikeloom.rtl.core.layouts import WORD_BITS, parameters
+
+    program, config = compiled.program, compiled.config
     save_program(program, folder / "program.safetensors")
     _write_hex(folder / "program.hex", program.program_words, WORD_BITS)
     _write_hex(folder / "parameters.hex", program.parameter_words, parameters(config).size)
     _write_hex(folder / "weights.hex", program.weight_rows, config.lanes * config.weight_width)
+
+
+def _write_vectors(
+    folder: Path, network: Network, images: np.ndarray, labels: np.ndarray | None, pixels: np.ndarray
+) -> None:
+    """Images, and every spike and class sum of them; pixels: the images as the host writes them."""
+    from spikeloom.golden.network.execute import execute
+    from spikeloom.rtl.core.layouts import WORD_BITS
+
+    execution = execute(network, images, record=True)
     _write_hex(folder / "pixels.hex", pixels.ravel().tolist(), WORD_BITS)
     _write_hex(folder / "sums.hex", (execution.sums.ravel() & 0xFFFFFFFF).tolist(), WORD_BITS)
     vectors = {f"spikes.{name}": spikes for name, spikes in execution.spikes.items()}
     vectors |= {"images": images, "sums": execution.sums}
-    if samples.labels is not None:
-        vectors["labels"] = samples.labels
+    if labels is not None:
+        vectors["labels"] = labels
     with open(folder / "vectors.npz", "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **vectors)
-    chosen = f" --lanes {config.lanes} --columns {config.columns} --neuron-lanes {config.neuron_lanes}"
-    words = {
+
+
+def _write_templates(folder: Path, compiled: Compiled, addresses: dict[str, int], *, images: int, words: int) -> None:
+    """The test bench and the README; words: of an image on the host bus."""
+    network, config = compiled.network, compiled.config
+    values = {
         "name": network.name,
         "lanes": config.lanes,
         "columns": config.columns,
-        "images": len(samples.images),
-        "words": pixels.shape[1],
+        "images": images,
+        "words": words,
         "classes": network.classes,
-        "options": chosen,
+        "options": f" --lanes {config.lanes} --columns {config.columns} --neuron-lanes {config.neuron_lanes}",
     }
     for name, style in (("testbench.v", "{:07x}"), ("README.md", "`0x{:07x}`")):
         shown = {key: style.format(value) for key, value in addresses.items()}
-        text = Template((TEMPLATES / name).read_text()).substitute(words | shown)
+        text = Template((TEMPLATES / name).read_text()).substitute(values | shown)
         (folder / name).write_text(text)
-    files = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
-    manifest = compiled.manifest() | {"host_bus": addresses, "images": len(samples.images), "files": files}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    return manifest
 
 
 def _write_hex(path: Path, values: Iterable[int], bits: int) -> None:

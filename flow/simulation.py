@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from spikeloom.flow.images import Samples
     from spikeloom.flow.progress import Bars
     from spikeloom.gen.compiler import Compiled
+    from spikeloom.golden.network import Layer
     from spikeloom.sim.compare import Difference
-    from spikeloom.sim.simulate import CounterDifference
+    from spikeloom.sim.simulate import CounterDifference, SimulationReport
 
 MOST_SIMULATED = 360
 """Images where the user does not say: the held-out digits; larger networks take minutes."""
@@ -50,19 +51,6 @@ def simulate(
     first = min(found, key=lambda difference: difference.image, default=None)
     golden = {name: int(values.sum()) for name, values in report.golden[TOTAL].items()}
     dense = {layer.name: dense_sops(network, layer) * len(images) for layer in network.layers}
-    layers = []
-    for layer in network.layers:
-        done = int(report.golden[layer.name]["sops_done"].sum())
-        layers.append(
-            {
-                "name": layer.name,
-                "steps": layer.steps,
-                "cycles_per_image": round(float(report.layer_cycles[layer.name].mean())),
-                "sops_done": done,
-                "sops_skipped": dense[layer.name] - done,
-                "spikes": int(report.golden[layer.name]["spikes"].sum()),
-            }
-        )
     return {
         "network": network.name,
         "images": report.images,
@@ -77,8 +65,22 @@ def simulate(
         **golden,
         "sops_skipped": sum(dense.values()) - golden["sops_done"],
         "simulated_cycles_per_second": round(report.cycles_per_second),
-        "layers": layers,
+        "layers": [_layer(layer, report, dense[layer.name]) for layer in network.layers],
         "core": asdict(compiled.config),
+    }
+
+
+def _layer(layer: Layer, report: SimulationReport, dense: int) -> dict[str, Any]:
+    """One layer in all images; dense: its accumulates if every neuron fired."""
+    golden = report.golden[layer.name]
+    done = int(golden["sops_done"].sum())
+    return {
+        "name": layer.name,
+        "steps": layer.steps,
+        "cycles_per_image": round(float(report.layer_cycles[layer.name].mean())),
+        "sops_done": done,
+        "sops_skipped": dense - done,
+        "spikes": int(golden["spikes"].sum()),
     }
 
 
