@@ -30,34 +30,24 @@ def classify(
     as_json: AsJson = False,
 ) -> None:
     """Say what is in pictures: class, confidence and class sums of each."""
-    from spikeloom.common.folders import folder_of
-    from spikeloom.flow.classify import answers, class_names, pictures_for
+    from spikeloom.flow import classify as flow
     from spikeloom.flow.models import load_network
 
     network = load_network(model)
-    pictures = pictures_for(network, images, invert=invert)
+    pictures = flow.pictures_for(network, images, invert=invert)
     exact = None
     if on == "golden":
-        from spikeloom.golden.network.execute import execute
-
-        sums = execute(network, pictures).sums
+        sums = flow.class_sums(network, pictures)
     else:
-        from spikeloom.sim.simulate import simulate
-        from spikeloom.sim.verilator import verilator_version
-
         compiled = core.compile(network)
-        verilator_version()
         with bars() as shown:
-            advance = shown.bar("simulating", len(pictures))
-            folder = folder_of(network.name) / "simulation"
-            report = simulate(compiled, pictures, build_dir=folder, progress=advance)
-        sums, exact = report.sums, report.images_bit_exact == report.images
-    found = answers(network, sums)
+            sums, exact = flow.simulated_sums(compiled, pictures, shown)
+    found = flow.answers(network, sums)
     record = {
         "network": network.name,
         "on": on,
         "bit_exact": exact,
-        "class_names": class_names(network),
+        "class_names": flow.class_names(network),
         "images": [{"file": path, **asdict(answer)} for path, answer in zip(images, found, strict=True)],
     }
     rows = [

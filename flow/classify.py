@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikeloom.common.folders import folder_of
 from spikeloom.flow.pictures import CROPPED, read_pictures
 from spikeloom.golden.data.origin import names_in, trained_on
 
 if TYPE_CHECKING:
+    from spikeloom.flow.progress import Bars
+    from spikeloom.gen.compiler import Compiled
     from spikeloom.golden.network import Network
 
 
@@ -39,6 +42,25 @@ def pictures_for(network: Network, paths: Sequence[str | Path], *, invert: bool 
     """Pictures in files as the network was trained to see them, uint8 (n, C, H, W); see `pictures.read_pictures`."""
     part = CROPPED if trained_on(network.provenance)[0] == "folder" else 1.0
     return read_pictures(paths, network.image_shape, part=part, invert=invert)
+
+
+def class_sums(network: Network, pictures: np.ndarray) -> np.ndarray:
+    """Of pictures, uint8 (n, C, H, W), by the integer network: int64 (n, classes)."""
+    from spikeloom.golden.network.execute import execute
+
+    return execute(network, pictures).sums
+
+
+def simulated_sums(compiled: Compiled, pictures: np.ndarray, shown: Bars) -> tuple[np.ndarray, bool]:
+    """The same by the Verilog, simulated, and whether every spike and sum is the integer network's."""
+    from spikeloom.sim.simulate import simulate
+    from spikeloom.sim.verilator import verilator_version
+
+    verilator_version()
+    advance = shown.bar("simulating", len(pictures))
+    folder = folder_of(compiled.network.name) / "simulation"
+    report = simulate(compiled, pictures, build_dir=folder, progress=advance)
+    return report.sums, report.images_bit_exact == report.images
 
 
 def scores(network: Network, sums: np.ndarray) -> np.ndarray:

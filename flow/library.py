@@ -142,10 +142,10 @@ def classify(
 
     invert: swap light and dark, for drawings on white paper.
     """
-    from spikeloom.flow.classify import answers, pictures_for
+    from spikeloom.flow.classify import answers, class_sums, pictures_for
 
     network = network_of(source)
-    return answers(network, execute(network, pictures_for(network, pictures, invert=invert)).sums)
+    return answers(network, class_sums(network, pictures_for(network, pictures, invert=invert)))
 
 
 def compile(

@@ -155,9 +155,10 @@ Written by `python -m spikeloom.flow.support`; `spikeloom info --support` shows 
 {table}
 
 * **golden, energy**: the executor, quantisation, operations and energy.
-* **core**: the compiler, so estimate, simulation and bitstream. Models must also fit the sizes of a core and a device.
-* **NIR**: whole networks; `--partial` writes the layers before the first that NIR cannot express. Networks must be one
-  chain of layers, see [NIR](nir.md).
+* **core**: the compiler, so estimate, simulation and bitstream. Models must also fit the sizes of a core and a
+  device.
+* **NIR**: whole networks; `--partial` writes the layers before the first that NIR cannot express. Networks must be
+  one chain of layers, see [NIR](nir.md).
 * **checkpoint import**: what the official Spikformers and E-SpikeFormers and SpikingJelly's Spikformers can have.
 """
 

@@ -23,7 +23,7 @@ ALLOWED = {
     "rtl": set(),
     "gen": {"common", "golden", "rtl"},
     "sim": {"common", "golden", "rtl", "gen"},
-    "flow": {"common", "golden", "rtl", "gen", "sim"},
+    "flow": {"common", "golden", "jobs", "rtl", "gen", "sim"},
     "cli": {"common", "flow", "golden", "jobs", "rtl", "gen", "sim"},
 }
 FOREIGN_FORBIDDEN = {
