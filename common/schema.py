@@ -148,8 +148,9 @@ def _message(error: ValidationError, kind: type, path: str) -> str:
     if what in _UNKNOWN:
         return f"{where}: unknown key; allowed: {', '.join(_keys(kind, place[:-1]))}"
     if what in _KEYS_WANTED:
-        allowed = ", ".join(_keys(kind, place))
-        return f"{where or 'it'} must have keys of its own ({allowed}), not {shown(first['input'])}"
+        free = what == "dict_type" and place  # of any names; at the top it is the class itself
+        names = "" if free else f" ({', '.join(_keys(kind, place))})"
+        return f"{where or 'it'} must have keys of its own{names}, not {shown(first['input'])}"
     if what == "value_error":  # of the class
         return f"{where}{'.' if where else ''}{rules['error']}"
     if what == "json_invalid":

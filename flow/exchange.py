@@ -62,9 +62,9 @@ def _own(config: Any) -> dict[str, Any]:
 def export_nir(network: Network, output: Path | None, *, partial: bool, dt: float) -> dict[str, Any]:
     """Write a network as a NIR graph; the record of `spikeloom nir export --json`.
 
-    output: the file; in the build folder when None. partial, dt: see `golden.exchange.nir.export_nir`.
+    output: the file; in the build folder when None. partial, dt: see `golden.exchange.nir_export`.
     """
-    from spikeloom.golden.exchange import nir as golden
+    from spikeloom.golden.exchange import nir_export as golden
 
     made = golden.export_nir(network, partial=partial, dt=dt)
     path = file_in(output, folder_of(network.name), "network.nir")
@@ -83,9 +83,9 @@ def import_nir(file: Path, output: Path | None, *, name: str | None, **options: 
     """Write a NIR graph as a network; the network, and the record of `spikeloom nir import --json`.
 
     output: the network's file, or its folder; in the build folder when None. name: the file's when None. options:
-    see `golden.exchange.nir.import_nir`.
+    see `golden.exchange.nir_import`.
     """
-    from spikeloom.golden.exchange import nir as golden
+    from spikeloom.golden.exchange import nir_import as golden
 
     network = golden.import_nir(file, name=name or file.stem, **options)
     path = file_in(output, folder_of(network.name), "network.safetensors")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spikeloom.golden.network import Network
 
 RANDOM_IMAGES = 16
+MOST_RANDOM = 100_000
 
 
 class Samples(NamedTuple):
@@ -54,6 +55,8 @@ def load_samples(
     if data == "random":
         from spikeloom.golden.network.random_network import random_images
 
+        if count is not None and count > MOST_RANDOM:
+            raise ValueError(f"--images must be at most {MOST_RANDOM} of random ones, not {count}")
         return Samples(random_images(network, count or RANDOM_IMAGES), None)
     shape = network.image_shape
     if data.endswith(".npz"):

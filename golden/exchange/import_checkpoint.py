@@ -224,6 +224,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             whole = whole[key]
             break
     for key, x in whole.items():
+        if not isinstance(key, str):
+            raise ValueError(f"{path} is no state dict: its key {key!r} must be text")
         if not isinstance(x, Tensor):
             raise ValueError(f"{path} is no state dict: {key!r} is a {type(x).__name__}, not a tensor")
     if not whole:

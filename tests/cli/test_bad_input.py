@@ -1,6 +1,7 @@
 """Hostile and damaged files: each ends with one line that names the file and the place, and code 2, at once."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from spikeloom.flow import errors
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
 from spikeloom.golden.network.random_network import random_network
+from spikeloom.golden.training import training_state
+from spikeloom.golden.training.training_state import TrainingState
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +243,55 @@ def test_memory_that_is_not_there_is_no_bug():
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 4 bytes")):
         assert "not enough memory" in errors.user_message(error)
     assert errors.user_message(RecursionError()) is None and errors.user_message(RuntimeError("x")) is None
+
+
+def test_state_dicts_with_keys_that_are_no_text(tmp_path, monkeypatch, capsys):
+    torch.save({1: torch.zeros(2), 2: torch.zeros(2)}, tmp_path / "bad.pth")
+    monkeypatch.chdir(tmp_path)
+    assert "bad.pth is no state dict: its key 1 must be text" in refused("import bad.pth", capsys)
+
+
+def test_more_random_images_than_anybody_needs(files, monkeypatch, capsys):
+    monkeypatch.chdir(files)
+    said = refused("compile ./network --data random --images 100000000", capsys)
+    assert "--images must be at most 100000 of random ones, not 100000000" in said
+
+
+def good_state():
+    """Of a run with one parameter."""
+    return TrainingState(
+        model={"x": torch.zeros(2)},
+        mean=None,
+        optimizer={0: {"step": torch.zeros(()), "exp_avg": torch.zeros(2)}},
+        random=[torch.get_rng_state()],
+        epoch=1,
+        history=[{"epoch": 1}],
+        run={"name": "x"},
+    )
+
+
+STATES = {
+    "without an optimizer": (dict(optimizer={}), "the optimizer's tensors are missing"),
+    "without one of its tensors": (
+        dict(optimizer={0: {"step": torch.zeros(())}, 1: {"step": torch.zeros(()), "exp_avg": torch.zeros(2)}}),
+        "tensor 'optimizer.0.exp_avg' is missing",
+    ),
+    "without random numbers": (dict(random=[]), "the states of the random numbers are missing"),
+    "with too few": (dict(random=[torch.zeros(3, dtype=torch.uint8)]), "tensor 'random.0' must hold "),
+    "of half an epoch": (dict(epoch=0.5), "epoch must be an integer, not 0.5"),
+    "with a history of words": (dict(history="long"), "history must be a list, not 'long'"),
+    "of no run": (dict(run=None), "run must have keys of its own"),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_states_of_training(name, tmp_path):
+    change, expected = STATES[name]
+    path = tmp_path / "state.safetensors"
+    training_state.save(path, good_state())
+    assert training_state.load(path).epoch == 1
+    training_state.save(path, replace(good_state(), **change))
+    with pytest.raises(ValueError) as caught:
+        training_state.load(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}: {expected}") and said.endswith("; begin anew with --restart")

@@ -12,7 +12,8 @@ from spikeloom.cli.main import run
 from spikeloom.flow.support import FEATURES, PAGE, STAGES, features_of, page, stages_for
 from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.errors import CompileError
-from spikeloom.golden.exchange.nir import export_nir, import_nir
+from spikeloom.golden.exchange.nir_export import export_nir
+from spikeloom.golden.exchange.nir_import import import_nir
 from spikeloom.golden.models.spikformer import Spikformer, official
 from spikeloom.golden.network import IMAGE, Layer, Network, Neuron
 from spikeloom.golden.network.execute import execute

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from spikeloom.cli.main import run
 from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.sizing import smallest_core
-from spikeloom.golden.exchange.nir import export_nir, import_nir, inexpressible
+from spikeloom.golden.exchange.nir_export import export_nir, inexpressible
+from spikeloom.golden.exchange.nir_import import import_nir
 from spikeloom.golden.network import IMAGE, Layer, Network, Neuron
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
@@ -336,3 +337,25 @@ def test_an_imported_network_runs_on_the_core(tmp_path, capsys):
     report = simulate(compiled, images, build_dir=tmp_path / "build")
     assert [str(d) for d in (*report.differences, *report.counter_differences)] == []
     assert report.images_bit_exact == 2 and report.golden["total"]["spikes"].sum() > 0
+
+
+def test_edges_to_nowhere_are_named():
+    graph = foreign(np.random.default_rng(0))
+    graph.edges.append((next(iter(graph.nodes)), "nowhere"))
+    with pytest.raises(ValueError, match="node 'nowhere': an edge leads to it, and there is none"):
+        import_nir(graph)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"steps": 1_000_000}, "metadata.steps must be at most 256, not 1000000"),
+        ({"dt": "soon"}, "metadata.dt must be a number, not 'soon'"),
+        ({"padding_pixel": "x"}, "metadata.padding_pixel must be a list, not 'x'"),
+    ],
+)
+def test_what_a_file_of_ours_says_is_checked(fields, message):
+    graph = foreign(np.random.default_rng(0))
+    graph.metadata = {"spikeloom": json.dumps(fields)}
+    with pytest.raises(ValueError, match=message):
+        import_nir(graph)
