@@ -77,13 +77,14 @@ def sweep(
     from functools import partial
 
     from spikeloom.golden.training import sweep_tables
-    from spikeloom.golden.training.sweep import run_point
+    from spikeloom.golden.training.sweep import check_results, run_point
     from spikeloom.jobs.engine import run
 
     files = None if data is None else str(data.absolute())
     function = partial(run_point, runs=str((folder / "runs").absolute()), data=files)
     records = run(function, plan.arguments(), folder / RESULTS, scheduler=scheduler, workers=workers, progress=progress)
     found = Swept(plan=plan, folder=folder, records=records)
+    check_results(found.results, folder / RESULTS)
     write_text(folder / REPORT, sweep_tables.report(plan, found.results, found.failures, command))
     write_text(folder / RUNS, sweep_tables.as_csv(plan, found.results))
     return found

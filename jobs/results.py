@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spikeloom.common.files import data_hash
+from spikeloom.common.schema import checked, reading
 
 Arguments = Mapping[str, Any]
 
@@ -62,8 +63,9 @@ def read(path: str | os.PathLike[str]) -> list[Record]:
     found = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(Record(**json.loads(line)))
-        except (ValueError, TypeError):
+            with reading(f"{path}, line {number}"):
+                found.append(checked(Record, json.loads(line)))
+        except ValueError:
             raise ValueError(f"{path}, line {number}: no record of a job; delete it and the job runs again") from None
     return found
 

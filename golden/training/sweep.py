@@ -20,11 +20,14 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval
 
 from spikeloom.common.files import data_hash, written_aside
+from spikeloom.common.schema import checked
 from spikeloom.golden.analysis.operations import TOTAL, operations
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
@@ -252,6 +255,48 @@ def folder_of(key: str, run: Mapping[str, Any]) -> str:
     digest = data_hash(json.dumps(run, sort_keys=True))[:8]
     short = re.sub(r"[^A-Za-z0-9._=]+", "-", re.sub(r"\b[a-z]+\.(?=[a-z_]+=)", "", key)).strip("-")
     return f"{short[:SHORT]}-{digest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What tables and reports read of a run's result; see `run_point`."""
+
+    accuracy: Annotated[float, Interval(ge=0, le=1)]
+    """Of the model in floating point, on all held-out images."""
+    accuracy_integer: Annotated[float, Interval(ge=0, le=1)]
+    """Of the integer network, on `images`."""
+    t_avg: Annotated[float, Interval(ge=0)]
+    """Mean time steps of the layers that fire."""
+    t_per_layer: dict[str, int]
+    """Time steps of each of them."""
+    collapsed: tuple[str, ...]
+    """Those that have none."""
+    activity: Annotated[float, Interval(ge=0, le=1)]
+    """SA."""
+    sops: Annotated[float, Interval(ge=0)]
+    """Of an image."""
+    images: int
+    """Held-out ones that were measured."""
+    parameters: int
+    """Of the model."""
+    epochs: int
+    """Of the training."""
+    train_seconds: Annotated[float, Interval(ge=0)]
+    """Wall clock of all epochs."""
+
+
+def check_results(results: Mapping[str, Any], path: Path) -> None:
+    """ValueError, with the run, where a result in a file of results lacks what the tables read, or cannot be meant."""
+    for key, result in results.items():
+        if result is None:  # of a run that failed
+            continue
+        known = result
+        if isinstance(result, Mapping):
+            known = {x.name: result[x.name] for x in fields(Measured) if x.name in result}
+        try:
+            checked(Measured, known, "result")
+        except ValueError as error:
+            raise ValueError(f"{path}: {key}: {error}; delete its line and it runs again") from None
 
 
 def run_point(

@@ -13,7 +13,7 @@ from spikeloom.golden.models import checkpoints
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.training.run_config import from_mapping
-from spikeloom.golden.training.sweep import folder_of, load, run_point
+from spikeloom.golden.training.sweep import check_results, folder_of, load, run_point
 from spikeloom.golden.training.sweep_tables import as_csv, report, tables
 from spikeloom.golden.training.train import accuracy
 
@@ -223,3 +223,19 @@ def test_the_report_and_the_csv_have_every_run(tmp_path):
     ]  # fmt: skip
     assert rows[0]["collapsed"] == "rpe sps.1" and rows[0]["t_per_layer"] == "rpe=1"
     assert np.isclose(float(rows[0]["sops"]), 1.5e6)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda x: x.pop("accuracy"), "seed=0: result.accuracy is missing; delete its line and it runs again"),
+        (lambda x: x.update(accuracy="good"), "seed=0: result.accuracy must be a number, not 'good'"),
+        (lambda x: x.update(collapsed=None), "seed=0: result.collapsed must be a list, not None"),
+    ],
+)
+def test_results_that_cannot_be_meant(tmp_path, change, message):
+    result = fake(0.9)
+    check_results({"seed=0": result, "seed=1": None}, tmp_path / "results.jsonl")
+    change(result)
+    with pytest.raises(ValueError, match=f"results.jsonl: {message}"):
+        check_results({"seed=0": result}, tmp_path / "results.jsonl")
