@@ -20,14 +20,16 @@ import pickle
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from spikeloom.common.schema import checked
 from spikeloom.golden.exchange import import_e_spikeformer, import_spikingjelly
 from spikeloom.golden.models.architectures import Model, ModelConfig, make_model
 from spikeloom.golden.models.e_spikeformer import ESpikeformerConfig
@@ -53,21 +55,68 @@ OTHERS = (
 )
 
 
+class Source(Enum):
+    """Where a number comes from that the keys do not tell."""
+
+    OPTION = "the caller"
+    ARGS = "the checkpoint's args"
+    MODEL = "the known model of this depth and width"
+    OFFICIAL = "the official configuration"
+
+
+Sources = dict[str, Source]  # by what they tell
+Config = TypeVar("Config", bound=ModelConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What is known of a checkpoint besides its tensors."""
+
+    heads: int | None = None
+    """The caller's, as the next three."""
+    steps: int | None = None
+    """``T_max``."""
+    size: int | None = None
+    """Height and width of the images."""
+    patch: int | None = None
+    """4 or 16, of SpikingJelly's Spikformers alone."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the training, where the file has them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _State:
+    """A state dict."""
+
+    path: Path
+    """Its file."""
+    tensors: dict[str, Tensor]
+    """By key, without the prefix."""
+    prefix: str
+    """What was stripped from the keys."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the tensors."""
+        return {key: tuple(x.shape) for key, x in self.tensors.items()}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Imported:
-    """A model in evaluation mode and where everything about it comes from.
-
-    name: as the papers write it, "Spikformer-4-384", or the code, "E-SpikeFormer-t". dead: keys of parameters that the
-    official code creates and never uses; dead_parameters: their numbers. prefix: what was stripped from the keys.
-    sources: where "heads", "steps", "size", "normalisation" and SpikingJelly's "patch" come from, in words.
-    """
+    """A model in evaluation mode and where everything about it comes from."""
 
     model: Model
+    """With the file's tensors."""
     name: str
-    dead: list[str]
-    dead_parameters: int
+    """As the papers write it, "Spikformer-4-384", or the code, "E-SpikeFormer-t"."""
     prefix: str
+    """What was stripped from the keys."""
     sources: dict[str, str]
+    """Where "heads", "steps", "size", "normalisation" and SpikingJelly's "patch" come from, in words."""
+    dead: list[str] = field(default_factory=list)
+    """Keys of parameters that the official code creates and never uses."""
+    dead_parameters: int = 0
+    """Their numbers."""
 
 
 def import_checkpoint(
@@ -91,121 +140,116 @@ def import_checkpoint(
     for part, what, why in OTHERS:
         if any(part in key for key in tensors):
             raise ValueError(f"{path} is {what}, which cannot be imported: {why}; official Spikformers can be")
+    state = _State(path=path, tensors=tensors, prefix=prefix)
+    given = Given(heads=heads, steps=steps, size=size, patch=patch, options=options)
     if import_spikingjelly.is_spikingjelly(tensors):
-        return _spikingjelly(path, tensors, prefix, options, heads=heads, steps=steps, size=size, patch=patch)
+        return _spikingjelly(state, given)
     if patch is not None:
         raise ValueError(f"{path} is no Spikformer of SpikingJelly, whose patch size can be chosen: leave out --patch")
     if import_e_spikeformer.is_e_spikeformer(tensors):
-        return _e_spikeformer(path, tensors, prefix, options, heads=heads, steps=steps, size=size)
+        return _e_spikeformer(state, given)
+    return _official(state, given)
+
+
+def _official(state: _State, given: Given) -> Imported:
     try:
-        found = recognise({key: tuple(x.shape) for key, x in tensors.items()})
+        found = recognise(state.shapes)
     except ValueError as error:
-        raise ValueError(f"{path} is no official Spikformer: {error}") from None
-    usual_heads = HEADS.get((found["dialect"], found["dim"]))
-    chosen, sources = _choose(found, options, usual_heads, heads=heads, steps=steps, size=size)
-    config = official(**{**found, **chosen})
+        raise ValueError(f"{state.path} is no official Spikformer: {error}") from None
+    chosen, sources = _choose(found, given, HEADS.get((found["dialect"], found["dim"])))
+    config = _bounded(state, official(**{**found, **chosen}))
     name = f"Spikformer-{config.depth}-{config.dim}"
-    dead = [key for key in tensors if DEAD.fullmatch(key)]
-    alive = {key: x for key, x in tensors.items() if key not in set(dead)}
+    dead = [key for key in state.tensors if DEAD.fullmatch(key)]
+    alive = {key: x for key, x in state.tensors.items() if key not in set(dead)}
+    configuration = _configuration(config.dialect)
     return Imported(
-        model=_model(config, alive, f"{path} does not fit {name} ({config.dialect})"),
+        model=_model(config, alive, f"{state.path} does not fit {name} ({config.dialect})"),
         name=name,
+        prefix=state.prefix,
+        sources=_in_words(sources, configuration=configuration, model=configuration),
         dead=dead,
-        dead_parameters=sum(tensors[key].numel() for key in dead),
-        prefix=prefix,
-        sources=sources,
+        dead_parameters=sum(state.tensors[key].numel() for key in dead),
     )
 
 
-def _spikingjelly(
-    path: Path,
-    tensors: dict[str, Tensor],
-    prefix: str,
-    options: Mapping[str, Any],
-    *,
-    heads: int | None,
-    steps: int | None,
-    size: int | None,
-    patch: int | None,
-) -> Imported:
+def _spikingjelly(state: _State, given: Given) -> Imported:
     """Pooled before the neurons; what the keys do not tell is that of SpikingJelly's model of this depth and width."""
     try:
-        found = import_spikingjelly.recognise({key: tuple(x.shape) for key, x in tensors.items()})
+        found = import_spikingjelly.recognise(state.shapes)
     except ValueError as error:
-        raise ValueError(f"{path} is no Spikformer of SpikingJelly: {error}") from None
+        raise ValueError(f"{state.path} is no Spikformer of SpikingJelly: {error}") from None
     preset = import_spikingjelly.PRESETS.get((found["depth"], found["dim"]))
-    known = f"SpikingJelly's {preset.name}" if preset else ""
-    option = options.get("patch_size")
-    given = (("--patch", patch), ("the checkpoint's args", option), (known, preset and preset.patch))
-    source, number = next(((source, x) for source, x in given if isinstance(x, int)), ("", None))
-    if number is None:
+    places = ((Source.OPTION, given.patch), (Source.ARGS, given.options.get("patch_size")))
+    patch = _first(*places, (Source.MODEL, preset and preset.patch))
+    if patch is None:
         shape = f"depth {found['depth']} and width {found['dim']}"
-        raise ValueError(f"{path}: the keys do not tell the patch size of {shape}: give it with --patch, 4 or 16")
-    if number not in import_spikingjelly.DIALECTS:
-        raise ValueError(f"patch must be 4 or 16, as SpikingJelly's, not {number}")
-    found["dialect"] = import_spikingjelly.DIALECTS[number]
-    usual_heads = preset.heads if preset else None
-    chosen, sources = _choose(found, options, usual_heads, heads=heads, steps=steps, size=size)
-    sources["patch"] = source
-    if preset and sources["heads"].startswith("the official"):
-        sources["heads"] = known
-    if sources["normalisation"].startswith("the official"):
-        sources["normalisation"] += ", as SpikingJelly's model has none of its own"
-    config = official(**{**found, **chosen}, pool_first=True)
+        raise ValueError(f"{state.path}: the keys do not tell the patch size of {shape}: give it with --patch, 4 or 16")
+    if patch[1] not in import_spikingjelly.DIALECTS:
+        raise ValueError(f"patch must be 4 or 16, as SpikingJelly's, not {patch[1]}")
+    found["dialect"] = import_spikingjelly.DIALECTS[patch[1]]
+    chosen, sources = _choose(found, given, preset.heads if preset else None)
+    words = _in_words(
+        sources | {"patch": patch[0]},
+        configuration=_configuration(found["dialect"]),
+        model=f"SpikingJelly's {preset.name}" if preset else "",
+    )
+    if sources["normalisation"] is Source.OFFICIAL:
+        words["normalisation"] += ", as SpikingJelly's model has none of its own"
+    config = _bounded(state, official(**{**found, **chosen}, pool_first=True))
     name = f"Spikformer-{config.depth}-{config.dim}"
-    where = f"{path} does not fit SpikingJelly's {name}"
-    _check_tensors(import_spikingjelly.shapes(config), tensors, where)
-    return Imported(
-        model=_model(config, import_spikingjelly.translated(tensors, config), where),
-        name=name,
-        dead=[],
-        dead_parameters=0,
-        prefix=prefix,
-        sources=sources,
-    )
+    where = f"{state.path} does not fit SpikingJelly's {name}"
+    _check_tensors(import_spikingjelly.shapes(config), state.tensors, where)
+    model = _model(config, import_spikingjelly.translated(state.tensors, config), where)
+    return Imported(model=model, name=name, prefix=state.prefix, sources=words)
 
 
-def _e_spikeformer(
-    path: Path,
-    tensors: dict[str, Tensor],
-    prefix: str,
-    options: Mapping[str, Any],
-    *,
-    heads: int | None,
-    steps: int | None,
-    size: int | None,
-) -> Imported:
+def _e_spikeformer(state: _State, given: Given) -> Imported:
     """The keys tell all but heads, image size and normalisation; strides and levels are the official ones."""
-    if steps is not None:
-        raise ValueError(f"{path} is an E-SpikeFormer, which has one time step: leave out --steps")
+    if given.steps is not None:
+        raise ValueError(f"{state.path} is an E-SpikeFormer, which has one time step: leave out --steps")
     try:
-        found = import_e_spikeformer.recognise({key: tuple(x.shape) for key, x in tensors.items()})
+        found = import_e_spikeformer.recognise(state.shapes)
     except ValueError as error:
-        raise ValueError(f"{path} is no official E-SpikeFormer of the Base size: {error}") from None
-    known = "the official imagenet configuration"
-    sources: dict[str, str] = {}
-
-    def chosen(key: str, given: int | None, option: Any, usual: int) -> int:
-        for source, number in ((f"--{key}", given), ("the checkpoint's args", option), (known, usual)):
-            if isinstance(number, int):
-                sources[key] = source
-                return number
-        raise AssertionError(key)
-
-    heads = chosen("heads", heads, None, import_e_spikeformer.HEADS)
-    side = chosen("size", size, options.get("input_size"), IMAGENET["height"])
-    sources["normalisation"] = known
+        raise ValueError(f"{state.path} is no official E-SpikeFormer of the Base size: {error}") from None
+    places = ((Source.OPTION, given.size), (Source.ARGS, given.options.get("input_size")))
+    side = _first(*places, (Source.OFFICIAL, IMAGENET["height"]))
+    heads = _first((Source.OPTION, given.heads), (Source.OFFICIAL, import_e_spikeformer.HEADS))
+    assert side is not None and heads is not None
+    sources = {"heads": heads[0], "size": side[0], "normalisation": Source.OFFICIAL}
     image = {key: IMAGENET[key] for key in ("channels", "mean", "std")}
-    config = ESpikeformerConfig(**found, **image, heads=heads, height=side, width=side)
+    config = ESpikeformerConfig(**found, **image, heads=heads[1], height=side[1], width=side[1])
+    config = _bounded(state, config)
     name = import_e_spikeformer.name_of(config)
+    configuration = _configuration("imagenet")
     return Imported(
-        model=_model(config, tensors, f"{path} does not fit {name}"),
+        model=_model(config, state.tensors, f"{state.path} does not fit {name}"),
         name=name,
-        dead=[],
-        dead_parameters=0,
-        prefix=prefix,
-        sources=sources,
+        prefix=state.prefix,
+        sources=_in_words(sources, configuration=configuration, model=configuration),
     )
+
+
+def _bounded(state: _State, config: Config) -> Config:
+    """The configuration; ValueError where keys or options tell of a model that no memory holds."""
+    try:
+        return checked(type(config), asdict(config))
+    except ValueError as error:
+        raise ValueError(f"{state.path}: {error}") from None
+
+
+def _first(*places: tuple[Source, Any]) -> tuple[Source, int] | None:
+    """The first number that is one, and where it comes from."""
+    return next(((source, x) for source, x in places if isinstance(x, int)), None)
+
+
+def _configuration(dialect: str) -> str:
+    return f"the official {dialect} configuration"
+
+
+def _in_words(sources: Sources, *, configuration: str, model: str) -> dict[str, str]:
+    """Sources as `Imported` tells them. configuration, model: names of the official one and of the known model."""
+    words = {Source.ARGS: Source.ARGS.value, Source.OFFICIAL: configuration, Source.MODEL: model}
+    return {key: f"--{key}" if source is Source.OPTION else words[source] for key, source in sources.items()}
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -301,39 +345,30 @@ def recognise(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     }
 
 
-def _choose(
-    found: Mapping[str, Any],
-    options: Mapping[str, Any],
-    usual_heads: int | None,
-    *,
-    heads: int | None,
-    steps: int | None,
-    size: int | None,
-) -> tuple[dict[str, Any], dict[str, str]]:
+def _choose(found: Mapping[str, Any], given: Given, usual_heads: int | None) -> tuple[dict[str, Any], Sources]:
     """What the keys do not tell: fields of the configuration, and where each of them comes from.
 
     usual_heads: of the known model, None where there is none.
     """
     dialect: Dialect = found["dialect"]
     usual = IMAGENET if dialect == "imagenet" else CIFAR100 if found["classes"] == CIFAR100["classes"] else CIFAR
-    known = f"the official {dialect} configuration"
-    names = {"heads": ("num_heads",), "steps": ("time_step", "time_steps", "T"), "size": ("img_size",)}
-    given = {"heads": heads, "steps": steps, "size": size}
-    default = {"heads": usual_heads, "steps": STEPS, "size": usual["height"]}
+    options = given.options
+    known = {
+        "heads": (given.heads, ("num_heads",), (Source.MODEL, usual_heads)),
+        "steps": (given.steps, ("time_step", "time_steps", "T"), (Source.OFFICIAL, STEPS)),
+        "size": (given.size, ("img_size",), (Source.OFFICIAL, usual["height"])),
+    }
     chosen: dict[str, Any] = {}
-    sources = {}
-    for key, value in given.items():
-        option = next((options[n] for n in names[key] if isinstance(options.get(n), int)), None)
-        for source, number in ((f"--{key}", value), ("the checkpoint's args", option), (known, default[key])):
-            if number is not None:
-                chosen[key], sources[key] = number, source
-                break
-    if "heads" not in chosen:
-        raise ValueError(f"the keys do not tell the number of heads of width {found['dim']}: give it with --heads")
+    sources: Sources = {}
+    for key, (option, names, default) in known.items():
+        number = _first((Source.OPTION, option), *((Source.ARGS, options.get(name)) for name in names), default)
+        if number is None:
+            raise ValueError(f"the keys do not tell the number of heads of width {found['dim']}: give it with --heads")
+        sources[key], chosen[key] = number
     mean, std = options.get("mean"), options.get("std")
-    sources["normalisation"] = "the checkpoint's args"
+    sources["normalisation"] = Source.ARGS
     if not (_are_channels(mean) and _are_channels(std)):
-        mean, std, sources["normalisation"] = usual["mean"], usual["std"], known
+        mean, std, sources["normalisation"] = usual["mean"], usual["std"], Source.OFFICIAL
     chosen["height"] = chosen["width"] = chosen.pop("size")
     return chosen | {"mean": mean, "std": std}, sources
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 FORMAT = "spikeloom.network"
 VERSION = 2
-ENTRY = tuple(x.name for x in fields(Layer) if x.name not in (*TENSORS, "residual"))  # what each layer must say
 FIELDS = ("name", "steps", "channels", "height", "width", "pixel_scale", "padding_pixel", "frame", "coding")
 
 
@@ -87,7 +86,9 @@ def _fields(kind: type[Network], header: dict[str, Any], tensors: dict[str, np.n
     if not isinstance(entries, list):
         raise ValueError(f"layers must be a list, not {shown(entries)}")
     whole = {key: x for key, x in header.items() if key != "layers"}
-    _all_there(whole, (*FIELDS, "provenance"), "")
+    missing = next((key for key in (*FIELDS, "provenance") if key not in whole), None)
+    if missing is not None:
+        raise ValueError(f"{missing} is missing")
     found = checked_fields(kind, whole, without=("layers",))
     layers = tuple(_layer(entry, tensors, f"layers.{i}") for i, entry in enumerate(entries))
     return {**found, "layers": layers}
@@ -96,18 +97,11 @@ def _fields(kind: type[Network], header: dict[str, Any], tensors: dict[str, np.n
 def _layer(entry: Any, tensors: dict[str, np.ndarray], path: str) -> Layer:
     """A layer of its entry in the header and of its tensors, which are called by its name."""
     found = checked_fields(Layer, entry, path, without=TENSORS)
-    _all_there(found, ENTRY, f"{path}.")
     arrays: dict[str, Any] = {key: tensors.get(f"{found['name']}.{key}") for key in TENSORS}
     missing = [key for key in ("bias", "threshold", "scale") if arrays[key] is None]
     if missing:
         raise ValueError(f"layer {found['name']!r}: tensor {missing[0]!r} is missing")
     return Layer(**found, **arrays)
-
-
-def _all_there(given: dict[str, Any], wanted: tuple[str, ...], path: str) -> None:
-    missing = next((key for key in wanted if key not in given), None)
-    if missing is not None:
-        raise ValueError(f"{path}{missing} is missing")
 
 
 def _from_1(header: dict[str, Any]) -> None:

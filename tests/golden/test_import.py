@@ -46,17 +46,17 @@ def timm(tensors, **args):
     ],
 )
 def test_architectures_are_recognised_from_keys_and_shapes(dialect, depth, dim, classes, heads, usual):
-    from spikeloom.golden.exchange.import_checkpoint import HEADS, _choose
+    from spikeloom.golden.exchange.import_checkpoint import HEADS, Given, Source, _choose
 
     found = recognise(official_spikformer.shapes(dialect, depth=depth, dim=dim, classes=classes))
     size = dict(dialect=dialect, depth=depth, dim=dim, classes=classes, mlp_ratio=4, bias=True)
     assert found == size
     if heads is None:
         with pytest.raises(ValueError, match=f"number of heads of width {dim}: give it with --heads"):
-            _choose(found, {}, None, heads=None, steps=None, size=None)
+            _choose(found, Given(), None)
     usual_heads = HEADS.get((dialect, dim))
-    chosen, sources = _choose(found, {}, usual_heads, heads=None if heads else 8, steps=None, size=None)
-    assert chosen["heads"] == heads or heads is None and sources["heads"] == "--heads"
+    chosen, sources = _choose(found, Given(heads=None if heads else 8), usual_heads)
+    assert chosen["heads"] == heads or heads is None and sources["heads"] is Source.OPTION
     assert (chosen["mean"], chosen["std"], chosen["height"]) == (usual["mean"], usual["std"], usual["height"])
 
 
@@ -250,3 +250,11 @@ def test_bad_files_and_options(line, expected, tmp_path, monkeypatch, capsys):
     pathlib.Path("zip.zip").rename("zip.pth")
     shutil.copy(shipped("digits"), "ours.safetensors")
     refused(["import", *line.split()], expected, capsys)
+
+
+def test_a_block_of_number_ten_million_makes_no_model(tmp_path):
+    shapes = official_spikformer.shapes("cifar", depth=1, dim=64, classes=10)
+    tensors = {key: torch.zeros(shape) for key, shape in shapes.items()}
+    torch.save(tensors | {"block.9999999.x": torch.zeros(1)}, tmp_path / "bad.pth")
+    with pytest.raises(ValueError, match="bad.pth: depth must be at most 256, not 10000000"):
+        import_checkpoint(tmp_path / "bad.pth", heads=4)

@@ -207,7 +207,7 @@ def test_file_with_a_broken_header(network, tmp_path):
         (lambda x: x.pop("layers"), "x: layers must be a list, not None"),
         (lambda x: x.pop("steps"), "x: steps is missing"),
         (lambda x: x.update(extra=1), "x: extra: unknown key; allowed: name, steps, channels, "),
-        (lambda x: x["layers"][2].pop("kernel"), "x: layers.2.kernel is missing"),
+        (lambda x: x["layers"][2].pop("height_in"), "x: layers.2.height_in is missing"),
     ],
 )
 def test_file_with_other_fields(network, tmp_path, tamper, message):
