@@ -281,9 +281,9 @@ def test_what_no_core_has_is_named_with_its_layer():
 def test_what_golden_ignores_and_the_core_would_follow_is_refused():
     net = network(depth=1)
     head = net.layers[-1]
-    with pytest.raises(CompileError, match="layer 'head': a readout must run the 4 steps of its input, not 1"):
+    with pytest.raises(ValueError, match="layer 'head': a readout runs all 4 steps of its input, not 1"):
         smallest_core(replace(net, layers=(*net.layers[:-1], replace(head, steps=1))), lanes=8, neuron_lanes=4)
-    with pytest.raises(CompileError, match="layer 'head': stride of a readout layer must be 1, not 2"):
+    with pytest.raises(ValueError, match="layer 'head': readout has kernel 1, stride 1 and padding 0, not 1, 2 and 0"):
         smallest_core(replace(net, layers=(*net.layers[:-1], replace(head, stride=2))), lanes=8, neuron_lanes=4)
 
 
