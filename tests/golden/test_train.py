@@ -413,7 +413,7 @@ def test_processes_share_each_batch(monkeypatch):
         training.chosen = np.arange(97)
         training.batches = 4
         monkeypatch.setattr(training, "_step", lambda share, *rest: taken.append(share) or 1.0)
-        state = training._epoch(1, training.model, None)
+        state = training._epoch(1, training.model, training_loop.Hooks())
         assert state.loss == 1.0
     assert sorted(torch.cat(taken).tolist()) == list(range(96)) and len(taken) == 6
 
