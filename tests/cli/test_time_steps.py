@@ -61,10 +61,8 @@ def test_sweep_runs_each_point_once_and_tells_what_failed(folder, capsys):
     assert run(["sweep", "two.yaml", "--workers", "1", "--table", "I"]) == 1
     out, err = capsys.readouterr()
     assert "Table I: accuracy against time steps" in out and "Points" not in out and "2 of 3" in out
-    assert (
-        "failed: train.epochs=12, train.learning_rate=100.0, train.weight_decay=100.0, seed=0: ValueError: the loss became"
-        in err
-    )
+    failed = "train.epochs=12, train.learning_rate=100.0, train.weight_decay=100.0, seed=0"
+    assert f"failed: {failed}: ValueError: the loss became" in err
     assert [json.loads(line)["status"] for line in results.read_text().splitlines()] == ["done", "done", "failed"]
     page = (folder / "build" / "two" / "report.md").read_text()
     assert "## Points" in page and "## Failed" in page and "spikeloom sweep two.yaml" in page
