@@ -42,8 +42,7 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Run the Verilog on images and compare every spike, class sum and counter with the golden model."""
-    from spikeloom.flow.simulation import finished_well
-    from spikeloom.flow.simulation import simulate as run
+    from spikeloom.flow.simulation import finished_well, run_recorded
     from spikeloom.sim.verilator import verilator_version
 
     network = load_network(model, steps)
@@ -56,7 +55,7 @@ def simulate(
     if waves is not None:
         writable_file(waves)
     with bars() as shown:
-        record = run(compiled, samples, folder, shown, waves=waves)
+        record = run_recorded(compiled, samples, folder, shown, waves=waves)
     record["waves"] = waves
     emit(record, *report(record), *([] if waves is None else [f"Signals: {waves}"]), as_json=as_json)
     if record["first_difference_text"]:

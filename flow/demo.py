@@ -179,7 +179,7 @@ def _compile(network: Network, samples: Samples, board: str, folder: Path, shown
 
 def _simulate(network: Network, samples: Samples, config: dict[str, int], folder: Path, shown: Bars) -> Kept:
     """All images on the compiled Verilog, against the golden model."""
-    from spikeloom.flow.simulation import simulate
+    from spikeloom.flow.simulation import run_recorded
     from spikeloom.sim.verilator import verilator_version
 
     verilog = folder / "verilog" / "core.v"
@@ -189,7 +189,7 @@ def _simulate(network: Network, samples: Samples, config: dict[str, int], folder
         from spikeloom.rtl.core.config import CoreConfig
 
         compiled = compile_network(network, CoreConfig(**config))
-        return simulate(compiled, samples, folder / "simulation", shown, processes=1)
+        return run_recorded(compiled, samples, folder / "simulation", shown, processes=1)
 
     inputs = {"verilog": file_hash(verilog), "images": data_hash(samples.images.tobytes())}
     inputs |= {"network": file_hash(folder / "network.safetensors"), "verilator": verilator_version()}

@@ -21,7 +21,7 @@ MOST_WAVES = 60  # images
 PROCESSES = 2
 
 
-def simulate(
+def run_recorded(
     compiled: Compiled,
     samples: Samples,
     folder: Path,
@@ -39,13 +39,13 @@ def simulate(
     from spikeloom.golden.analysis.operations import dense_sops
     from spikeloom.golden.network.execute import execute
     from spikeloom.sim.expected_counters import TOTAL
-    from spikeloom.sim.simulate import simulate as of_network
+    from spikeloom.sim.simulate import simulate
 
     network, images, labels = compiled.network, samples.images, samples.labels
     if waves is not None and len(images) > MOST_WAVES:
         raise ValueError(f"--waves takes at most {MOST_WAVES} images, not {len(images)}: choose with --images")
     advance = shown.bar("simulating", len(images))
-    report = of_network(compiled, images, build_dir=folder, processes=processes, progress=advance, waves=waves)
+    report = simulate(compiled, images, build_dir=folder, processes=processes, progress=advance, waves=waves)
     advance(stage=f"{report.images_bit_exact} of {report.images} bit-exact")
     found: list[Difference | CounterDifference] = [*report.differences, *report.counter_differences]
     first = min(found, key=lambda difference: difference.image, default=None)

@@ -1,4 +1,4 @@
-"""Benches in Python on Icarus Verilog: the runner (`simulate`) and what every bench needs inside.
+"""Benches in Python on Icarus Verilog: the runner (`run_bench`) and what every bench needs inside.
 
 Inside a bench, drive at the falling edge and read after `ReadOnly()`: that means the same on every simulator,
 and what is read is what the next rising edge sees.
@@ -27,6 +27,7 @@ from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
 _PARAMETERS = "SPIKELOOM_PARAMETERS"
+_RESULTS = "results.xml"
 _LOG_LINES = 40
 _TEST_SECONDS = 120
 
@@ -51,7 +52,7 @@ class BenchResult:
     waves: Path | None
 
 
-def simulate(
+def run_bench(
     component: Elaboratable | str,
     *,
     module: str,
@@ -103,42 +104,49 @@ def simulate(
         files.append(folder / f"source{index}.v")
         files[-1].write_text(evaluated_at_time_0(with_collision_checks(text)))
 
+    log = _compiled_and_run(
+        name, folder, files, waves=waves, test_module=module, testcase=testcase, seed=seed, parameters=parameters or {}
+    )
+    tests = _all_passed(name, module, folder, log)
+    if build_dir is None and not waves:
+        shutil.rmtree(folder)
+    return BenchResult(tests=tests, build_dir=folder, log=log, waves=folder / f"{name}.fst" if waves else None)
+
+
+def _compiled_and_run(
+    name: str, folder: Path, files: list[Path], *, waves: bool, parameters: dict[str, Any], **test: Any
+) -> str:
+    """The log of the tests; why some failed is in the folder's results. BenchError where nothing could run."""
     try:
         runner = get_runner("icarus")
     except SystemExit:
         raise BenchError("Icarus Verilog is not installed: apt install iverilog") from None
-    build_log, test_log, results = folder / "build.log", folder / "test.log", folder / "results.xml"
+    build_log, test_log = folder / "build.log", folder / "test.log"
     test_log.unlink(missing_ok=True)
+    common: dict[str, Any] = {"hdl_toplevel": name, "build_dir": folder, "waves": waves}
     try:
-        runner.build(
-            sources=files,
-            hdl_toplevel=name,
-            build_dir=folder,
-            always=True,
-            timescale=("1ns", "1ps"),
-            waves=waves,
-            log_file=build_log,
-        )
+        runner.build(sources=files, always=True, timescale=("1ns", "1ps"), log_file=build_log, **common)
     except (SystemExit, RuntimeError):
         raise BenchError(_failure(name, "did not compile", folder, _read(build_log))) from None
+    environment = {_PARAMETERS: json.dumps(parameters)}
     try:
         runner.test(
-            test_module=module,
-            hdl_toplevel=name,
-            build_dir=folder,
             test_dir=folder,
-            results_xml=str(results),
-            testcase=testcase,
-            seed=seed,
-            waves=waves,
-            extra_env={_PARAMETERS: json.dumps(parameters or {})},
+            results_xml=str(folder / _RESULTS),
+            extra_env=environment,
             log_file=test_log,
+            **common,
+            **test,
         )
     except (SystemExit, RuntimeError):
         pass  # the results tell why
-    log = _read(test_log)
+    return _read(test_log)
+
+
+def _all_passed(name: str, module: str, folder: Path, log: str) -> int:
+    """How many tests ran. BenchError where one failed, none ran, or the simulator printed an assertion."""
     try:
-        tests, failures = get_results(results)
+        tests, failures = get_results(folder / _RESULTS)
     except RuntimeError:
         raise BenchError(_failure(name, "ended early", folder, log)) from None
     if failures:
@@ -147,9 +155,7 @@ def simulate(
         raise BenchError(_failure(name, f"ran no test of {module}", folder, log))
     if assertion := _assertion(log):
         raise BenchError(_failure(name, f"broke an assertion ({assertion})", folder, log))
-    if build_dir is None and not waves:
-        shutil.rmtree(folder)
-    return BenchResult(tests=tests, build_dir=folder, log=log, waves=folder / f"{name}.fst" if waves else None)
+    return tests
 
 
 _WAKES = re.compile(r"reg (\\\$auto\$verilog_backend\S+)\s+= 0;")
@@ -210,7 +216,7 @@ def _assertion(log: str) -> str | None:
 
 
 def parameters() -> dict[str, Any]:
-    """Inside a bench: what `simulate` was given."""
+    """Inside a bench: what `run_bench` was given."""
     return json.loads(os.environ.get(_PARAMETERS, "{}"))
 
 

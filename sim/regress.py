@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from spikeloom.common.progress import Progress, silent
-from spikeloom.sim.bench import BenchError, simulate
+from spikeloom.sim.bench import BenchError, run_bench
 
 BENCHES = (
     "time_mask",
@@ -107,7 +107,7 @@ def run_case(name: str, case: dict[str, Any], *, build_dir: Path | None = None) 
     """Run a bench on one of its parameter sets; with waves if a folder is named."""
     module, begin = bench(name), time.monotonic()
     try:
-        found = simulate(
+        found = run_bench(
             module.build(**case),
             module=module.__name__,
             name=name,

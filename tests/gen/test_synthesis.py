@@ -11,7 +11,7 @@ from spikeloom.gen.toolchain.environment import BuildError, Tool
 from spikeloom.gen.toolchain.gate_level import synthesise_core
 from spikeloom.rtl.core import CORE_MODULE
 from spikeloom.rtl.core.registers import IDENTITY, Region
-from spikeloom.sim.bench import BenchError, simulate, start
+from spikeloom.sim.bench import BenchError, run_bench, start
 from support.stand_in_core import stand_in_verilog
 
 
@@ -55,7 +55,7 @@ def test_gate_level(tmp_path):
     assert "DP16KD" not in synthesis.cells
     arguments = dict(module=__name__, name=CORE_MODULE, testcase="gates_answer")
     netlist = synthesis.netlist.read_text()
-    simulate(netlist, sources=[synthesis.library], **arguments)
+    run_bench(netlist, sources=[synthesis.library], **arguments)
 
     assert re.search(r"\.INIT\(16'h(....)\)", netlist)
     broken = re.sub(
@@ -65,7 +65,7 @@ def test_gate_level(tmp_path):
         count=9,
     )
     with pytest.raises(BenchError):
-        simulate(broken, sources=[synthesis.library], build_dir=tmp_path / "broken", **arguments)
+        run_bench(broken, sources=[synthesis.library], build_dir=tmp_path / "broken", **arguments)
 
 
 def test_block_ram_cells(tmp_path):

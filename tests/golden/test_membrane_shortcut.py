@@ -319,7 +319,7 @@ REFUSED = [
     ("block.0.fc1", dict(residual="rpe"), "layer 'block.0.fc1': residual 'rpe' is a membrane stream, not spikes"),
     ("head", dict(inputs=("block.0.fc2",)), "layer 'head': input 'block.0.fc2' is a membrane stream"),
     ("head_in", dict(weight=np.zeros(1, np.int8)), "layer 'head_in': neurons have no weights"),
-    ("head_in", dict(residual="rpe"), "layer 'head_in': neurons have kernel 1, stride 1, no padding and no residual"),
+    ("head_in", dict(residual="rpe"), "layer 'head_in': neurons have no residual"),
 ]
 
 

@@ -8,7 +8,7 @@ from cocotb.triggers import FallingEdge, ReadOnly, Timer
 from cocotb.utils import get_sim_time
 
 from spikeloom.rtl.host.serial import SerialReceiver, SerialTransmitter
-from spikeloom.sim.bench import parameters, receive, send, simulate, start
+from spikeloom.sim.bench import parameters, receive, run_bench, send, start
 
 CLOCK_NS = 10
 
@@ -143,7 +143,7 @@ RECEIVER = "receives ignores_glitch drops_without_stop drops_overrun latency".sp
 
 @pytest.mark.parametrize("divisor", [8, 13, 50])
 def test_receiver(divisor):
-    simulate(
+    run_bench(
         SerialReceiver(divisor=divisor),
         module=__name__,
         name="receiver",
@@ -154,7 +154,7 @@ def test_receiver(divisor):
 
 @pytest.mark.parametrize("rate", [0.96, 1.04])
 def test_receiver_off_rate(rate):
-    simulate(
+    run_bench(
         SerialReceiver(divisor=16),
         module=__name__,
         name="receiver",
@@ -165,7 +165,7 @@ def test_receiver_off_rate(rate):
 
 @pytest.mark.parametrize("divisor, idle", [(4, 0), (7, 0.5), (50, 0.9)])
 def test_transmitter(divisor, idle):
-    simulate(
+    run_bench(
         SerialTransmitter(divisor=divisor),
         module=__name__,
         name="transmitter",

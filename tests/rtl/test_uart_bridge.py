@@ -8,7 +8,7 @@ import pytest
 from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, Timer
 
 from spikeloom.rtl.host.uart_bridge import UartBridge
-from spikeloom.sim.bench import parameters, simulate, start
+from spikeloom.sim.bench import parameters, run_bench, start
 
 CLOCK_NS = 10
 DIVISOR = 6
@@ -229,7 +229,7 @@ async def noise(dut):
 
 
 def run(testcase, **values):
-    simulate(
+    run_bench(
         UartBridge(divisor=DIVISOR, timeout=TIMEOUT),
         module=__name__,
         name="bridge",

@@ -7,7 +7,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from cocotb.triggers import FallingEdge
 
-from spikeloom.sim.bench import BenchError, parameters, receive, send, simulate, start
+from spikeloom.sim.bench import BenchError, parameters, receive, run_bench, send, start
 
 
 class Doubler(wiring.Component):
@@ -52,7 +52,7 @@ async def wrong(dut):
 
 
 def test_success(tmp_path):
-    result = simulate(Doubler(), module=__name__, name="doubler", testcase="doubles", build_dir=tmp_path, waves=True)
+    result = run_bench(Doubler(), module=__name__, name="doubler", testcase="doubles", build_dir=tmp_path, waves=True)
     assert result.tests == 1
     assert result.waves.stat().st_size > 0
 
@@ -68,7 +68,7 @@ def test_success(tmp_path):
 )
 def test_failures(tmp_path, name, case, values, message):
     with pytest.raises(BenchError, match=message):
-        simulate(Doubler(), module=__name__, name=name, testcase=case, parameters=values, build_dir=tmp_path)
+        run_bench(Doubler(), module=__name__, name=name, testcase=case, parameters=values, build_dir=tmp_path)
 
 
 class Collider(wiring.Component):
@@ -95,16 +95,16 @@ async def collides(dut):
 
 
 def test_collision():
-    simulate(Collider(), module=__name__, name="collider", testcase="collides", parameters={"apart": 1})
+    run_bench(Collider(), module=__name__, name="collider", testcase="collides", parameters={"apart": 1})
     with pytest.raises(BenchError, match="collision in"):
-        simulate(Collider(), module=__name__, name="collider", testcase="collides", parameters={"apart": 0})
+        run_bench(Collider(), module=__name__, name="collider", testcase="collides", parameters={"apart": 0})
 
 
 def test_broken_verilog(tmp_path):
     with pytest.raises(BenchError, match="did not compile"):
-        simulate("module broken(; endmodule", module=__name__, name="broken", build_dir=tmp_path)
+        run_bench("module broken(; endmodule", module=__name__, name="broken", build_dir=tmp_path)
 
 
 def test_missing_module(tmp_path):
     with pytest.raises(BenchError, match="doubler"):
-        simulate(Doubler(), module="no_such_bench", name="doubler", build_dir=tmp_path)
+        run_bench(Doubler(), module="no_such_bench", name="doubler", build_dir=tmp_path)

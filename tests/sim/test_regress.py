@@ -27,7 +27,7 @@ def test_every_component_has_a_bench():
 
 
 def test_unknown_bench():
-    with pytest.raises(ValueError, match="no bench is called 'nothing'; there are time_mask, sequencer"):
+    with pytest.raises(ValueError, match="no bench is called 'nothing'; there are time_mask, layer_loops"):
         regress(["nothing"])
 
 
