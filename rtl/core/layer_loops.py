@@ -94,10 +94,18 @@ class LayerLoops(wiring.Component):
         layer, walk = self.layer, Signal(_walk(self.config))
         m.submodules.time_mask = mask = TimeMaskController()
         # of the layer, constant while it runs
-        last = Signal(data.StructLayout({"y": walk.row.y.shape(), "tile": walk.tile.index.shape()}))
-        m.d.sync += [last.y.eq(layer.height - 1), last.tile.eq(layer.tiles - 1)]
+        last = Signal(
+            data.StructLayout(
+                {"x": walk.group.x.shape(), "y": walk.row.y.shape(), "tile": walk.tile.index.shape()}  # x: of a group
+            )
+        )
+        m.d.sync += [
+            last.x.eq((layer.width - 1) & ~(self.config.columns - 1)),
+            last.y.eq(layer.height - 1),
+            last.tile.eq(layer.tiles - 1),
+        ]
         kv, taken, ends = Signal(), Signal(), Signal(_ENDS)
-        ends_x = walk.group.x + self.config.columns >= layer.width
+        ends_x = walk.group.x == last.x
         m.d.comb += [
             mask.layer.eq(layer),
             mask.step.eq(walk.step.index),

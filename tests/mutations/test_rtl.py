@@ -23,7 +23,7 @@ MUTATIONS = [
     ("activation_writer", "ActivationWriter", "carried.eq(old & carry)", "carried.eq(old | carry)"),
     ("time_mask", "TimeMaskController", "(step < layer.steps_in)", "(step <= layer.steps_in)"),
     ("sequencer", "Sequencer", "(outstanding == 0) & self.quiet", "outstanding == 0"),
-    ("layer_loops", "LayerLoops", "self.config.columns >= layer.width", "self.config.columns > layer.width"),
+    ("layer_loops", "LayerLoops", "last.x.eq((layer.width - 1)", "last.x.eq(layer.width"),
     ("layer_loops", "LayerLoops", "step.key + layer.key.step", "step.key + layer.input.step"),
 ]
 
