@@ -60,7 +60,7 @@ def test_file_chooses_the_architecture(file, tmp_path):
         ("architecture: e_spikeformer\nmodel: {dim: 8}", "model.dim: unknown key; allowed: channels, height"),
         ("model: {dims: [8, 8, 8, 8]}", "model.dims: unknown key"),
         ("architecture: e_spikeformer\nmodel: {dims: [8, 8]}", "model.dims must have 4 items, not 2"),
-        ("architecture: e_spikeformer\nmodel: {levels: 0}", "model.levels must be a positive integer, not 0"),
+        ("architecture: e_spikeformer\nmodel: {levels: 0}", "model.levels must be at least 1, not 0"),
     ],
 )
 def test_mistakes_in_the_file(text, message, tmp_path):

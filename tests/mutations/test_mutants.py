@@ -41,7 +41,7 @@ MUTANTS = {
                f"{GOLDEN}/test_masked_autoencoder.py::test_the_loss_is_that_of_the_hidden_patches"),
         Mutant("golden/training/sparse_convolution.py", "whole[mask] = y", "whole[...] = y.mean(0)",
                f"{GOLDEN}/test_sparse_convolution.py"),
-        Mutant("golden/training/run_config.py", "if key not in hints:", "if False:",
+        Mutant("common/schema.py", '"extra": "forbid"', '"extra": "ignore"',
                f"{GOLDEN}/test_train_config.py"),
     ],
     "models": [
@@ -54,7 +54,7 @@ MUTANTS = {
         Mutant("golden/models/time_mask.py", "first[0] = 1", "first[-1] = 1", f"{GOLDEN}/test_time_mask.py"),
         Mutant("golden/models/neurons.py", "x if x.dtype == torch.float64 else x.float()", "x",
                f"{GOLDEN}/test_train_speed.py::test_half_precision_keeps_its_type_and_exact_potentials"),
-        Mutant("golden/models/checkpoints.py", "    model.eval()\n", "", f"{GOLDEN}/test_checkpoints.py"),
+        Mutant("golden/models/checkpoints.py", "model.eval()", "pass", f"{GOLDEN}/test_checkpoints.py"),
     ],
     "network": [
         Mutant("golden/network/neurons.py", "torch.gt(h, threshold, out=spikes[t]) if neuron.strict", "torch.ge(h, threshold, out=spikes[t]) if neuron.strict",
@@ -82,6 +82,7 @@ MUTANTS = {
         Mutant("sim/expected_counters.py", '"rows_skipped": offered - applied * tiles', '"rows_skipped": offered', f"{SIM}/test_expected_counters.py"),
     ],
     "common and cli": [
+        Mutant("common/schema.py", '"strict": True', '"strict": False', f"{CLI}/test_bad_input.py"),
         Mutant("common/files.py", "aside.unlink(missing_ok=True)", "pass", f"{COMMON}/test_files.py"),
         Mutant("common/cache.py", 'and entry["inputs"] == _as_json(inputs)', "", f"{COMMON}/test_cache.py"),
         Mutant("common/cache.py", "record.unlink(missing_ok=True)", "pass", f"{COMMON}/test_cache.py"),
