@@ -87,8 +87,7 @@ MUTANTS = {
         Mutant("common/cache.py", 'and entry["inputs"] == _as_json(inputs)', "", f"{COMMON}/test_cache.py"),
         Mutant("common/cache.py", "record.unlink(missing_ok=True)", "pass", f"{COMMON}/test_cache.py"),
         Mutant("common/folders.py", 'kept if kept.strip(".") else', "kept if kept else", f"{CLI}/test_build_folder.py"),
-        Mutant("cli/train.py", "if change or data is not None or restart:", "if False:",
-               f"{GOLDEN}/test_train.py::test_train_command_mistakes"),
+        Mutant("cli/options.py", "default=x.default, annotation", "default=None, annotation", f"{CLI}/test_options.py"),
     ],
 }  # fmt: skip
 
