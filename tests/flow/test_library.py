@@ -2,7 +2,6 @@
 
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -142,7 +141,6 @@ def test_a_design(tiny, place):
     assert spikeloom.compile(tiny, board="ulx3s-85f").board == "ulx3s-85f"
 
 
-@pytest.mark.skipif(shutil.which("verilator") is None, reason="needs Verilator")
 def test_simulate_a_design_into_a_folder_with_progress(tiny, place):
     said = []
     images = random_images(tiny, 2, seed=1)
