@@ -16,7 +16,8 @@ import torch
 from spikeloom.gen.sizing import plan_smallest
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.zoo.shipped import shipped

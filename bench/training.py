@@ -16,7 +16,8 @@ import torch.nn.functional as F
 
 from spikeloom.golden.models import spikformer
 from spikeloom.golden.models.neurons import compiled_neurons, dts_lif, spikingjelly_lif
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 
 
 def plain_spikingjelly(currents, *, threshold):

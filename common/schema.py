@@ -65,6 +65,18 @@ def checked_fields(kind: type, given: Any, path: str = "", *, without: tuple[str
     return found
 
 
+def check_fields(instance: Any) -> None:
+    """In a dataclass's ``__post_init__``: its constructor refuses what a file is refused for. Lists become tuples.
+
+    Fields that hold dataclasses are left alone: these check themselves. ValueError as of `checked`.
+    """
+    kind: Any = type(instance)
+    inner = _with_dataclasses(kind)
+    given = {x.name: getattr(instance, x.name) for x in fields(kind) if x.init and x.name not in inner}
+    for key, value in checked_fields(kind, given, without=inner).items():
+        object.__setattr__(instance, key, value)
+
+
 def json_object(text: str | None) -> dict[str, Any]:
     """What a header says, as keys and values. ValueError for anything else, however deep or long."""
     if text is None:
@@ -122,6 +134,13 @@ def _of_fields(kind: Any, without: tuple[str, ...]) -> TypeAdapter[Any]:
     mapping = TypedDict(kind.__name__, wanted)  # type: ignore[misc, operator]
     setattr(mapping, "__pydantic_config__", _CONFIG)  # noqa: B010 (mypy knows no such attribute)
     return TypeAdapter(tuple[mapping])  # type: ignore[valid-type]
+
+
+@cache
+def _with_dataclasses(kind: Any) -> tuple[str, ...]:
+    """Names of the fields that hold dataclasses."""
+    hints = get_type_hints(kind)
+    return tuple(name for name, hint in hints.items() if any(is_dataclass(x) for x in (hint, *get_args(hint))))
 
 
 def _validated(adapter: TypeAdapter[Any], kind: type, given: Any, path: str) -> Any:

@@ -51,7 +51,7 @@ def import_checkpoint(file: Path, output: Path | None, *, command: str, **known:
 
 def _own(config: Any) -> dict[str, Any]:
     """What only the models of this architecture have."""
-    from spikeloom.golden.models.e_spikeformer import ESpikeformerConfig
+    from spikeloom.golden.models.e_spikeformer_config import ESpikeformerConfig
 
     if isinstance(config, ESpikeformerConfig):
         return {key: getattr(config, key) for key in ("dims", "depths", "strides", "levels")}

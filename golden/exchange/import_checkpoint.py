@@ -19,21 +19,22 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from spikeloom.common.schema import checked
 from spikeloom.golden.exchange import import_e_spikeformer, import_spikingjelly
 from spikeloom.golden.models.architectures import Model, ModelConfig, make_model
-from spikeloom.golden.models.e_spikeformer import ESpikeformerConfig
-from spikeloom.golden.models.spikformer import CIFAR, CIFAR100, IMAGENET, Dialect, official
+from spikeloom.golden.models.e_spikeformer_config import ESpikeformerConfig
+from spikeloom.golden.models.image_config import CIFAR, CIFAR100, IMAGENET
+from spikeloom.golden.models.spikformer_config import Dialect, official
 
 PREFIXES = ("module.", "_orig_mod.")  # of data-parallel and of compiled models
 DEAD = re.compile(r"block\.\d+\.norm[12]\.(weight|bias)")
@@ -65,7 +66,6 @@ class Source(Enum):
 
 
 Sources = dict[str, Source]  # by what they tell
-Config = TypeVar("Config", bound=ModelConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,8 @@ def _official(state: _State, given: Given) -> Imported:
     except ValueError as error:
         raise ValueError(f"{state.path} is no official Spikformer: {error}") from None
     chosen, sources = _choose(found, given, HEADS.get((found["dialect"], found["dim"])))
-    config = _bounded(state, official(**{**found, **chosen}))
+    with _named(state.path):
+        config = official(**{**found, **chosen})
     name = f"Spikformer-{config.depth}-{config.dim}"
     dead = [key for key in state.tensors if DEAD.fullmatch(key)]
     alive = {key: x for key, x in state.tensors.items() if key not in set(dead)}
@@ -195,7 +196,8 @@ def _spikingjelly(state: _State, given: Given) -> Imported:
     )
     if sources["normalisation"] is Source.OFFICIAL:
         words["normalisation"] += ", as SpikingJelly's model has none of its own"
-    config = _bounded(state, official(**{**found, **chosen}, pool_first=True))
+    with _named(state.path):
+        config = official(**{**found, **chosen}, pool_first=True)
     name = f"Spikformer-{config.depth}-{config.dim}"
     where = f"{state.path} does not fit SpikingJelly's {name}"
     _check_tensors(import_spikingjelly.shapes(config), state.tensors, where)
@@ -217,8 +219,8 @@ def _e_spikeformer(state: _State, given: Given) -> Imported:
     assert side is not None and heads is not None
     sources = {"heads": heads[0], "size": side[0], "normalisation": Source.OFFICIAL}
     image = {key: IMAGENET[key] for key in ("channels", "mean", "std")}
-    config = ESpikeformerConfig(**found, **image, heads=heads[1], height=side[1], width=side[1])
-    config = _bounded(state, config)
+    with _named(state.path):
+        config = ESpikeformerConfig(**found, **image, heads=heads[1], height=side[1], width=side[1])
     name = import_e_spikeformer.name_of(config)
     configuration = _configuration("imagenet")
     return Imported(
@@ -229,12 +231,13 @@ def _e_spikeformer(state: _State, given: Given) -> Imported:
     )
 
 
-def _bounded(state: _State, config: Config) -> Config:
-    """The configuration; ValueError where keys or options tell of a model that no memory holds."""
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file where keys or options tell of a model that cannot be, or that no memory holds."""
     try:
-        return checked(type(config), asdict(config))
+        yield
     except ValueError as error:
-        raise ValueError(f"{state.path}: {error}") from None
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _first(*places: tuple[Source, Any]) -> tuple[Source, int] | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from spikeloom.golden.models.e_spikeformer import CONV_STAGES, DOWNSAMPLES, PRESETS, STAGES, ESpikeformerConfig
+from spikeloom.golden.models.e_spikeformer_config import CONV_STAGES, DOWNSAMPLES, PRESETS, STAGES, ESpikeformerConfig
 
 MARK = "downsample1_1.encode_conv."  # keys that begin so are of this family
 HEADS = 8  # of all official models

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from spikeloom.golden.models.spikformer import STAGES, Dialect, SpikformerConfig
+from spikeloom.golden.models.spikformer_config import STAGES, Dialect, SpikformerConfig
 
 MARKS = (".attn.qkv_conv_bn.", "patch_embed.stages.0.conv_bn.")  # parts of keys that this family alone has
 CHANNELS = 3

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from spikeloom.common.schema import checked
-from spikeloom.golden.models.e_spikeformer import ESpikeformer, ESpikeformerConfig
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.e_spikeformer import ESpikeformer
+from spikeloom.golden.models.e_spikeformer_config import ESpikeformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 
 Architecture = Literal["spikformer", "e_spikeformer"]
 ModelConfig = SpikformerConfig | ESpikeformerConfig

@@ -14,181 +14,21 @@ not in Spikingformer, neurons also stand before the head, which else would multi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Interval
 from torch import Tensor, nn
 
-from spikeloom.golden.bounds import (
-    LARGEST_DIM,
-    LARGEST_RATIO,
-    LARGEST_SIDE,
-    MOST_BLOCKS,
-    MOST_CHANNELS,
-    MOST_CLASSES,
-    MOST_STEPS,
-)
+from spikeloom.golden.models.branch import Branch, Projection, watched
 from spikeloom.golden.models.neurons import dts_lif, spikingjelly_lif
 from spikeloom.golden.models.pixels import Pixels
+from spikeloom.golden.models.spikformer_config import STAGES, SpikformerConfig
 from spikeloom.golden.models.time_mask import TimeMask
 
 ATTENTION_SCALE = 0.125
-STAGES = 4  # convolutions of the embedding, before the position embedding
-
-Dialect = Literal["cifar", "imagenet"]
-Projection = nn.Conv2d | nn.Conv1d | nn.Linear
-Reals = tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpikformerConfig:
-    """Shape and neurons of a Spikformer."""
-
-    channels: Annotated[int, Interval(ge=1, le=MOST_CHANNELS)] = 1
-    """Of the 8-bit image."""
-    height: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)] = 8
-    """Rows of the image."""
-    width: Annotated[int, Interval(ge=1, le=LARGEST_SIDE)] = 8
-    """Columns of the image."""
-    classes: Annotated[int, Interval(ge=1, le=MOST_CLASSES)] = 10
-    """Of the readout."""
-    dim: Annotated[int, Interval(ge=1, le=LARGEST_DIM)] = 64
-    """Channels of a token, a multiple of 8 and of heads."""
-    depth: Annotated[int, Interval(ge=0, le=MOST_BLOCKS)] = 1
-    """Blocks."""
-    heads: Annotated[int, Interval(ge=1, le=LARGEST_DIM)] = 4
-    """Of the attention."""
-    mlp_ratio: Annotated[int, Interval(ge=1, le=LARGEST_RATIO)] = 4
-    """Hidden channels of the MLP over dim."""
-    steps: Annotated[int, Interval(ge=1, le=MOST_STEPS)] = 4
-    """``T_max``."""
-    pools: tuple[bool, bool, bool, bool] = (False, False, False, True)
-    """Which of the four embedding stages max-pool their spikes (3x3, stride 2)."""
-    pool_first: bool = False
-    """They pool the currents before their neurons instead, of which there are then a quarter (SpikingJelly 2.x)."""
-    neuron: Literal["spikingjelly", "dts"] = "spikingjelly"
-    """"spikingjelly" (tau 2, input decay, hard reset, >=) or "dts" (leak 1/2, soft reset, >)."""
-    threshold: Annotated[float, Interval(gt=0, le=1e6)] = 1.0
-    """Of all neurons but those behind the attention."""
-    attention_threshold: Annotated[float, Interval(gt=0, le=1e6)] = 0.5
-    """Of those behind the attention."""
-    residual: Literal["sew", "ms"] = "sew"
-    """"sew" adds spikes to spikes, small integers; "ms" currents to currents, see the module."""
-    dialect: Dialect = "cifar"
-    """How the linear layers are stored: "cifar", nn.Linear called ``*_linear``; "imagenet", convolutions of size 1
-    called ``*_conv``."""
-    bias: bool = False
-    """Linear layers have biases, as in the official code (of "imagenet", all but q, k and v)."""
-    mean: Reals | None = None
-    """Of the channels; where given, the model sees ``(pixel / 255 - mean) / std`` instead of ``pixel / 256``, and
-    pads with zeros, the mean."""
-    std: Reals | None = None
-    """Given together with the mean."""
-    dynamic: bool = False
-    """Trained time masks."""
-    initial_steps: int | None = None
-    """Ones of the masks at the start, half of steps when None."""
-    floor: bool = True
-    """No layer falls below one step."""
-
-    def __post_init__(self) -> None:
-        for key in ("channels", "height", "width", "classes", "dim", "depth", "heads", "mlp_ratio", "steps"):
-            value = getattr(self, key)
-            if not isinstance(value, int) or value < (0 if key == "depth" else 1):
-                raise ValueError(f"{key} must be a positive integer, not {value!r}")
-        if self.dim % 8:
-            raise ValueError(f"dim must be a multiple of 8, not {self.dim!r}")
-        if self.dim % self.heads:
-            raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim!r}")
-        object.__setattr__(self, "pools", tuple(bool(x) for x in self.pools))
-        if len(self.pools) != STAGES:
-            raise ValueError(f"pools must have {STAGES} flags, not {len(self.pools)}")
-        if self.neuron not in ("spikingjelly", "dts"):
-            raise ValueError(f"neuron must be spikingjelly or dts, not {self.neuron!r}")
-        if self.residual not in ("sew", "ms"):
-            raise ValueError(f"residual must be sew or ms, not {self.residual!r}")
-        if self.dialect not in ("cifar", "imagenet"):
-            raise ValueError(f"dialect must be cifar or imagenet, not {self.dialect!r}")
-        checked_normalisation(self)
-        if self.initial_steps is None:
-            object.__setattr__(self, "initial_steps", (self.steps + 1) // 2)
-        if not 0 <= self.initial <= self.steps:
-            raise ValueError(f"initial_steps must be in 0..{self.steps}, not {self.initial_steps!r}")
-
-    @property
-    def initial(self) -> int:
-        """Ones of each time mask at the start."""
-        assert self.initial_steps is not None
-        return self.initial_steps
-
-    @property
-    def stem(self) -> tuple[int, int, int, int]:
-        """Channels of the four embedding stages."""
-        return (self.dim // 8, self.dim // 4, self.dim // 2, self.dim)
-
-    @property
-    def token_map(self) -> tuple[int, int]:
-        """Rows and columns of tokens."""
-        height, width = self.height, self.width
-        for pool in self.pools:
-            if pool:
-                height, width = (height + 1) // 2, (width + 1) // 2
-        return height, width
-
-    @property
-    def hidden(self) -> int:
-        """Channels between fc1 and fc2."""
-        return self.dim * self.mlp_ratio
-
-
-def checked_normalisation(config: Any) -> None:
-    """Make ``mean`` and ``std`` of a configuration tuples of reals; ValueError where they are no normalisation."""
-    if (config.mean is None) != (config.std is None):
-        raise ValueError("mean and std must be given together")
-    for key in ("mean", "std"):
-        value = getattr(config, key)
-        if value is None:
-            continue
-        value = tuple(float(x) for x in value)
-        object.__setattr__(config, key, value)
-        if len(value) != config.channels:
-            raise ValueError(f"{key} must have {config.channels} numbers, one a channel, not {len(value)}")
-        if not all(0 <= x <= 1 for x in value) or (key == "std" and 0 in value):
-            raise ValueError(f"{key} must be in 0..1, of pixels in 0..1, not {value}")
-
-
-def official(dialect: Dialect, *, depth: int, dim: int, **options: Any) -> SpikformerConfig:
-    """The configuration of an official model: "cifar" (32x32, as in 4-384) or "imagenet" (224x224, 8-512).
-
-    options: other fields, above all heads and, for CIFAR-100, classes, mean and std. Defaults: CIFAR-10's.
-    """
-    known: dict[str, Any] = dict(CIFAR) if dialect == "cifar" else dict(IMAGENET)
-    return SpikformerConfig(**{**known, "dialect": dialect, "depth": depth, "dim": dim, "bias": True, **options})
-
-
-CIFAR: dict[str, Any] = dict(
-    channels=3,
-    height=32,
-    width=32,
-    classes=10,
-    pools=(False, False, True, True),
-    mean=(0.4914, 0.4822, 0.4465),
-    std=(0.2470, 0.2435, 0.2616),
-)
-CIFAR100: dict[str, Any] = CIFAR | dict(classes=100, mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761))
-IMAGENET: dict[str, Any] = dict(
-    channels=3,
-    height=224,
-    width=224,
-    classes=1000,
-    pools=(True, True, True, True),
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-)
 
 
 class SpikingLayer(nn.Module):
@@ -223,34 +63,6 @@ class SpikingLayer(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Branch:
-    """A layer of a model that adds to a membrane stream, with the modules that make it."""
-
-    name: str
-    """In the `Network`."""
-    group: str
-    """Of the mask loss, as `Layer.group`."""
-    owner: nn.Module
-    """That has the modules below for attributes."""
-    projection_name: str | None = None
-    """Of the convolution or linear layer; None for attention and for neurons of a stream."""
-    norm_name: str | None = None
-    """Of the batch norm behind the projection."""
-    normalisation: tuple[Reals, Reals] | None = None
-    """Mean and standard deviation of the pixels that it reads, if any."""
-    neurons: nn.Module | None = None
-    """That its currents go to; None where they go to a stream."""
-
-    @property
-    def projection(self) -> Projection | None:
-        return getattr(self.owner, self.projection_name) if self.projection_name else None
-
-    @property
-    def norm(self) -> nn.Module | None:
-        return getattr(self.owner, self.norm_name) if self.norm_name else None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Stage(Branch):
     """A spiking layer."""
 
@@ -275,7 +87,7 @@ class PatchEmbed(nn.Module):
     def __init__(self, config: SpikformerConfig) -> None:
         super().__init__()
         self.steps, self.pools, self.pool_first = config.steps, config.pools, config.pool_first
-        self.normalisation = None if config.mean is None or config.std is None else (config.mean, config.std)
+        self.normalisation = config.normalisation
         before = config.channels
         for i, after in enumerate(config.stem):
             suffix = str(i) if i else ""
@@ -482,20 +294,3 @@ def record_spikes(model: Spikformer, images: Tensor) -> tuple[Tensor, dict[str, 
         if x.dim() == 4:  # tokens
             found[name] = x.unflatten(3, model.config.token_map)
     return scores, found
-
-
-def watched(model: nn.Module, images: Tensor, layers: Mapping[str, nn.Module]) -> tuple[Tensor, dict[str, Tensor]]:
-    """What the model makes of the images, and what each of the named layers did meanwhile."""
-    found: dict[str, Tensor] = {}
-    handles = []
-    for name, layer in layers.items():
-
-        def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], made: Tensor, name: str = name) -> None:
-            found[name] = made
-
-        handles.append(layer.register_forward_hook(keep))
-    try:
-        return model(images), found
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -9,8 +9,10 @@ from typing import Any
 
 from torch import nn
 
-from spikeloom.golden.models import e_spikeformer as model_layers
-from spikeloom.golden.models.e_spikeformer import Attention, ESpikeformer, ESpikeformerConfig
+from spikeloom.golden.models import e_spikeformer_blocks as blocks
+from spikeloom.golden.models.branch import Projection
+from spikeloom.golden.models.e_spikeformer import ESpikeformer
+from spikeloom.golden.models.e_spikeformer_config import ESpikeformerConfig
 from spikeloom.golden.models.pixels import PIXEL_SCALE, PIXEL_TOP
 from spikeloom.golden.network import IMAGE, Neuron
 from spikeloom.golden.quantization.firing import Levels
@@ -47,7 +49,7 @@ def e_spikeformer_parts(model: ESpikeformer) -> Blueprint:
     )
 
 
-def _part(layer: model_layers.Part, sizes: dict[str, Size], config: ESpikeformerConfig, *, framed: bool) -> Part:
+def _part(layer: blocks.Part, sizes: dict[str, Size], config: ESpikeformerConfig, *, framed: bool) -> Part:
     """sizes: of the tensors so far. framed: the image has a frame."""
     fields = _fields(layer.name, layer.kind, layer.group, layer.inputs, sizes[layer.inputs[0]])
     fields |= dict(residual=layer.residual, fires=layer.neurons is not None, whole_map=layer.whole_map)
@@ -60,7 +62,7 @@ def _part(layer: model_layers.Part, sizes: dict[str, Size], config: ESpikeformer
         fields |= _convolution(layer.projection)
         if framed and layer.inputs[0] == IMAGE:
             fields["padding"] = 0
-    elif isinstance(layer.owner, Attention) and layer.kind == "attention":
+    elif isinstance(layer.owner, blocks.Attention) and layer.kind == "attention":
         fields |= dict(channels_out=sizes[layer.inputs[2]][0], heads=layer.owner.heads)
         more |= dict(divisor=config.levels**3, factor=layer.owner.scale)
     elif layer.whole_map:
@@ -76,7 +78,7 @@ def _fields(name: str, kind: str, group: str, inputs: tuple[str, ...], size: Siz
 
 def _convolution(projection: nn.Module) -> dict[str, Any]:
     """Fields of the `Layer` that the projection decides."""
-    assert isinstance(projection, model_layers.Projection)
+    assert isinstance(projection, Projection)
     found: dict[str, Any] = dict(channels_out=projection.weight.shape[0])
     if isinstance(projection, nn.Conv2d):
         found |= dict(kernel=projection.kernel_size[0], stride=projection.stride[0])

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from spikeloom.golden.models.architectures import Model, config_from, make_model
+from spikeloom.golden.models.branch import Branch
 from spikeloom.golden.models.pixels import FramedPixels, Pixels
-from spikeloom.golden.models.spikformer import Branch
 from spikeloom.golden.network import IMAGE, Layer, Network
 from spikeloom.golden.quantization.blueprints import blueprint
 from spikeloom.golden.quantization.folding import ChannelBias

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikeloom.golden.models.branch import Branch
 from spikeloom.golden.models.pixels import PIXEL_SCALE, PIXEL_TOP
-from spikeloom.golden.models.spikformer import Branch
 
 
 def fold(layer: Branch) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from spikeloom.golden.models.branch import Branch
 from spikeloom.golden.models.pixels import PIXEL_SCALE, PIXEL_TOP
-from spikeloom.golden.models.spikformer import ATTENTION_SCALE, Branch, Spikformer, SpikformerConfig, Stage
+from spikeloom.golden.models.spikformer import ATTENTION_SCALE, Spikformer, Stage
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.models.spikformer_layers import NEURONS, Site, sites
 from spikeloom.golden.network import IMAGE
 from spikeloom.golden.quantization.firing import Threshold

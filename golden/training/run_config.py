@@ -20,7 +20,7 @@ from spikeloom.common.schema import checked, checked_fields, reading
 from spikeloom.golden.bounds import LARGEST_SIDE
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models.architectures import DEFAULT, Architecture, ModelConfig, architecture_of, config_class
-from spikeloom.golden.models.spikformer import SpikformerConfig
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.masked_autoencoder import PretrainConfig
 

@@ -22,7 +22,8 @@ from spikeloom.golden.data import datasets
 from spikeloom.golden.data.origin import class_names
 from spikeloom.golden.models.architectures import Model, make_model
 from spikeloom.golden.models.neurons import compiled_neurons
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.threads import torch_threads
 from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.parallel import Processes, local_device, processes

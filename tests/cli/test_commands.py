@@ -17,7 +17,8 @@ from spikeloom.gen.sizing import plan_smallest
 from spikeloom.golden.analysis.operations import dense_sops
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from spikeloom.cli.main import run
 from spikeloom.flow import errors
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.network.random_network import random_network
 
 ROOT = Path(__file__).parents[2]

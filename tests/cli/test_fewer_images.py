@@ -8,7 +8,8 @@ import torch
 
 from spikeloom.cli.main import run
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.random_network import random_images, random_network
 

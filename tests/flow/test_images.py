@@ -13,7 +13,8 @@ from spikeloom.flow.images import load_samples
 from spikeloom.golden.data import datasets
 from spikeloom.golden.data.origin import trained_on
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.network.random_network import random_network
 from spikeloom.golden.training.run_config import DataConfig, RunConfig
 from spikeloom.golden.training.train import DIGITS_RUN

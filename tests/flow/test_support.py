@@ -14,7 +14,8 @@ from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.errors import CompileError
 from spikeloom.golden.exchange.nir_export import export_nir
 from spikeloom.golden.exchange.nir_import import import_nir
-from spikeloom.golden.models.spikformer import Spikformer, official
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import official
 from spikeloom.golden.network import IMAGE, Layer, Network, Neuron
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network

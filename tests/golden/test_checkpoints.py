@@ -14,7 +14,8 @@ from spikeloom.common.files import file_hash
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.architectures import architecture_of
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.training.run_config import of_header
 from spikeloom.golden.training.train import DIGITS, DIGITS_RUN, accuracy
 from spikeloom.golden.zoo.shipped import catalogue, shipped

@@ -7,7 +7,7 @@ import torch
 from spikeloom.golden.analysis.operations import TOTAL, operations
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.spikformer import SpikformerConfig
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.models.spikformer_layers import collapse, collapsed
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network

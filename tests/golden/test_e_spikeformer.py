@@ -3,13 +3,9 @@
 import pytest
 import torch
 
-from spikeloom.golden.models.e_spikeformer import (
-    ESpikeformer,
-    ESpikeformerConfig,
-    MultiSpike,
-    official,
-    record_spikes,
-)
+from spikeloom.golden.models.e_spikeformer import ESpikeformer, record_spikes
+from spikeloom.golden.models.e_spikeformer_config import ESpikeformerConfig, official
+from spikeloom.golden.models.multi_spike import MultiSpike
 from support.e_spikeformers import SMALL, make, random_images
 from support.official_e_spikeformer import Official
 
@@ -143,17 +139,17 @@ def test_spike_driven_inference_of_a_trained_model():
 
 
 def test_spike_driven_dot_products_see_zeros_and_ones_alone(monkeypatch):
-    from spikeloom.golden.models import e_spikeformer
+    from spikeloom.golden.models import multi_spike
 
     model = make(3)
     seen = []
-    original = e_spikeformer._without_bias
+    original = multi_spike._without_bias
 
     def watched(projection, x):
         seen.append((projection, set(x.unique().tolist())))
         return original(projection, x)
 
-    monkeypatch.setattr(e_spikeformer, "_without_bias", watched)
+    monkeypatch.setattr(multi_spike, "_without_bias", watched)
     products = []
     matmul = torch.Tensor.__matmul__
     monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: products.append((a, b)) or matmul(a, b))
@@ -185,7 +181,7 @@ def test_layers_are_the_graph():
 
 def test_half_precision_reaches_convolutions_but_not_the_products_of_spikes(monkeypatch):
     """Under autocast scores are bfloat16, and the integers of attention are exact, beyond its 8 bits."""
-    from spikeloom.golden.models.e_spikeformer import Attention
+    from spikeloom.golden.models.e_spikeformer_blocks import Attention
 
     seen = []
     original = Attention._mixed
@@ -208,14 +204,14 @@ def test_half_precision_reaches_convolutions_but_not_the_products_of_spikes(monk
     ("fields", "message"),
     [
         (dict(dims=(7, 8, 12, 12)), "dims must begin with an even number, not 7"),
-        (dict(dims=(8, 8, 12)), "dims must have 4 numbers, not 3"),
+        (dict(dims=(8, 8, 12)), "dims must have 4 items, not 3"),
         (dict(dims=(8, 8, 12, 13)), r"the last two of dims must be multiples of heads \(3\), not 13"),
-        (dict(depths=(1, 1, 1, 1, 1, -1)), "depths must be an integer of at least 0, not -1"),
-        (dict(strides=(2, 2, 2, 2)), "strides must have 5 numbers, not 4"),
-        (dict(strides=(2, 2, 0, 2, 1)), "strides must be a positive integer, not 0"),
+        (dict(depths=(1, 1, 1, 1, 1, -1)), "depths.5 must be at least 0, not -1"),
+        (dict(strides=(2, 2, 2, 2)), "strides must have 5 items, not 4"),
+        (dict(strides=(2, 2, 0, 2, 1)), "strides.2 must be at least 1, not 0"),
         (dict(stem_kernel=4), "stem_kernel must be odd, not 4"),
-        (dict(levels=0), "levels must be a positive integer, not 0"),
-        (dict(levels=2.5), "levels must be a positive integer, not 2.5"),
+        (dict(levels=0), "levels must be at least 1, not 0"),
+        (dict(levels=2.5), "levels must be an integer, not 2.5"),
         (dict(mean=(0.5,)), "mean and std must be given together"),
     ],
 )

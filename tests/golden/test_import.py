@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from spikeloom.cli.main import run
 from spikeloom.golden.exchange.import_checkpoint import import_checkpoint, recognise
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.spikformer import CIFAR, CIFAR100, IMAGENET
+from spikeloom.golden.models.image_config import CIFAR, CIFAR100, IMAGENET
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.quantization.quantize import quantize

@@ -10,7 +10,8 @@ from spikeloom.cli.main import run
 from spikeloom.golden.exchange.import_checkpoint import import_checkpoint
 from spikeloom.golden.exchange.import_e_spikeformer import name_of, recognise
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.e_spikeformer import PRESETS, ESpikeformer, ESpikeformerConfig, official
+from spikeloom.golden.models.e_spikeformer import ESpikeformer
+from spikeloom.golden.models.e_spikeformer_config import PRESETS, ESpikeformerConfig, official
 from support.official_e_spikeformer import Official
 
 SMALL = official("t", dims=(8, 16, 16, 24), depths=(1, 1, 0, 1, 1, 2), classes=7, height=32, width=32)

@@ -7,7 +7,8 @@ import torch
 
 from spikeloom.common.schema import checked
 from spikeloom.golden.data import datasets
-from spikeloom.golden.models.e_spikeformer import ESpikeformer, ESpikeformerConfig
+from spikeloom.golden.models.e_spikeformer import ESpikeformer
+from spikeloom.golden.models.e_spikeformer_config import ESpikeformerConfig
 from spikeloom.golden.training import training_state
 from spikeloom.golden.training.masked_autoencoder import MaskedAutoencoder, PretrainConfig, positions
 from spikeloom.golden.training.run_config import DataConfig, RunConfig, TrainConfig, load

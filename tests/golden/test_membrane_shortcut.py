@@ -10,7 +10,8 @@ from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.sizing import smallest_core
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig, official, record_spikes
+from spikeloom.golden.models.spikformer import Spikformer, record_spikes
+from spikeloom.golden.models.spikformer_config import SpikformerConfig, official
 from spikeloom.golden.models.time_mask import initial_parameters
 from spikeloom.golden.network import MOST_SHIFT, Network
 from spikeloom.golden.network.execute import execute
@@ -332,5 +333,5 @@ def test_bad_networks_are_refused(name, change, message):
 
 
 def test_bad_configuration_is_refused():
-    with pytest.raises(ValueError, match="residual must be sew or ms, not 'add'"):
+    with pytest.raises(ValueError, match="residual must be one of sew, ms, not 'add'"):
         SpikformerConfig(residual="add")

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from spikeloom.golden.models.spikformer import CIFAR100, Spikformer, SpikformerConfig, official, record_spikes
+from spikeloom.golden.models.image_config import CIFAR100
+from spikeloom.golden.models.spikformer import Spikformer, record_spikes
+from spikeloom.golden.models.spikformer_config import SpikformerConfig, official
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import check_images, execute
 from spikeloom.golden.quantization.folded import folded as fold_norms
@@ -251,7 +253,7 @@ def test_a_framed_image_is_not_padded_again(normalising):
 
 
 REFUSED = [
-    (dict(dialect="spikingjelly"), "dialect must be cifar or imagenet, not 'spikingjelly'"),
+    (dict(dialect="spikingjelly"), "dialect must be one of cifar, imagenet, not 'spikingjelly'"),
     (dict(mean=(0.5,)), "mean and std must be given together"),
     (dict(mean=(0.5, 0.5), std=(0.5,)), "mean must have 1 numbers, one a channel, not 2"),
     (dict(mean=(0.5,), std=(0.0,)), r"std must be in 0\.\.1"),

@@ -10,7 +10,8 @@ from spikeloom.gen.sizing import plan_smallest
 from spikeloom.golden.analysis.energy import not_spiking, spiking
 from spikeloom.golden.analysis.energy_constants import CONSTANTS
 from spikeloom.golden.analysis.operations import TOTAL, dense_sops, operations
-from spikeloom.golden.models.e_spikeformer import ESpikeformer, ESpikeformerConfig
+from spikeloom.golden.models.e_spikeformer import ESpikeformer
+from spikeloom.golden.models.e_spikeformer_config import ESpikeformerConfig
 from spikeloom.golden.network import IMAGE
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network

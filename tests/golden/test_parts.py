@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.quantization.blueprints import blueprint
 from spikeloom.golden.quantization.firing import Levels, Threshold
 from spikeloom.golden.quantization.folded import folded, quantized

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from spikeloom.cli.main import run as command
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.e_spikeformer import ESpikeformer, ESpikeformerConfig
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.e_spikeformer import ESpikeformer
+from spikeloom.golden.models.e_spikeformer_config import ESpikeformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.models.time_mask import initial_parameters
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute

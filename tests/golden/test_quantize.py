@@ -6,7 +6,8 @@ import torch
 
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig, record_spikes
+from spikeloom.golden.models.spikformer import Spikformer, record_spikes
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.models.time_mask import initial_parameters
 from spikeloom.golden.network import Neuron
 from spikeloom.golden.network.execute import execute

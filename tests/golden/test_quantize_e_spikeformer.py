@@ -12,7 +12,8 @@ import torch
 from spikeloom.cli.main import run as command
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.e_spikeformer import ESpikeformer, ESpikeformerConfig, record_spikes
+from spikeloom.golden.models.e_spikeformer import ESpikeformer, record_spikes
+from spikeloom.golden.models.e_spikeformer_config import ESpikeformerConfig
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images as random_pixels

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig, record_spikes
+from spikeloom.golden.models.spikformer import Spikformer, record_spikes
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 
 CIFAR = dict(channels=3, height=32, width=32, dim=384, depth=4, heads=12, pools=(False, False, True, True))
 
@@ -115,14 +116,17 @@ def test_initial_steps_are_half_of_all_by_default():
 
 
 REFUSED = [
-    (dict(depth=-1), "depth must be a positive integer, not -1"),
-    (dict(channels=0), "channels must be a positive integer, not 0"),
-    (dict(steps=0), "steps must be a positive integer, not 0"),
-    (dict(classes=2.5), "classes must be a positive integer, not 2.5"),
+    (dict(depth=-1), "depth must be at least 0, not -1"),
+    (dict(channels=0), "channels must be at least 1, not 0"),
+    (dict(steps=0), "steps must be at least 1, not 0"),
+    (dict(classes=2.5), "classes must be an integer, not 2.5"),
     (dict(dim=60), "dim must be a multiple of 8, not 60"),
     (dict(heads=5), r"dim must be a multiple of heads \(5\), not 64"),
-    (dict(pools=(True,)), "pools must have 4 flags, not 1"),
-    (dict(neuron="if"), "neuron must be spikingjelly or dts, not 'if'"),
+    (dict(pools=(True,)), "pools must have 4 items, not 1"),
+    (dict(pools=(1, 0, 0, 0)), "pools.0 must be true or false, not 1"),
+    (dict(dim=1 << 14), "dim must be at most 8192, not 16384"),
+    (dict(threshold=0), "threshold must be above 0, not 0"),
+    (dict(neuron="if"), "neuron must be one of spikingjelly, dts, not 'if'"),
     (dict(initial_steps=5), "initial_steps must be in 0..4, not 5"),
 ]
 

@@ -14,8 +14,10 @@ from spikeloom.gen.support import check_supported
 from spikeloom.golden.analysis.operations import operations
 from spikeloom.golden.exchange import import_spikingjelly
 from spikeloom.golden.exchange.import_checkpoint import import_checkpoint
+from spikeloom.golden.models.image_config import CIFAR, CIFAR100
 from spikeloom.golden.models.pixels import Pixels
-from spikeloom.golden.models.spikformer import CIFAR, CIFAR100, Spikformer, SpikformerConfig, official, record_spikes
+from spikeloom.golden.models.spikformer import Spikformer, record_spikes
+from spikeloom.golden.models.spikformer_config import SpikformerConfig, official
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network

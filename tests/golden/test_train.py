@@ -18,7 +18,8 @@ from spikeloom.cli.main import run as command
 from spikeloom.common.lock import InUseError, folder_lock
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints, neurons
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.training import training_loop, training_state
 from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.parallel import Processes, local_device

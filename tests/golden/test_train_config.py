@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from spikeloom.golden.data import datasets
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.training import run_config
 from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.run_config import DataConfig, MaskConfig, RunConfig, TrainConfig

@@ -11,8 +11,10 @@ import torch
 from spikeloom.cli.main import run as command
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.architectures import architecture_of, config_class, config_from, make_model
-from spikeloom.golden.models.e_spikeformer import ESpikeformer, ESpikeformerConfig
-from spikeloom.golden.models.spikformer import Spikformer, SpikformerConfig
+from spikeloom.golden.models.e_spikeformer import ESpikeformer
+from spikeloom.golden.models.e_spikeformer_config import ESpikeformerConfig
+from spikeloom.golden.models.spikformer import Spikformer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.training import run_config
 from spikeloom.golden.training.run_config import RunConfig
 from spikeloom.golden.training.train import train_run

@@ -45,9 +45,9 @@ MUTANTS = {
                f"{GOLDEN}/test_train_config.py"),
     ],
     "models": [
-        Mutant("golden/models/e_spikeformer.py", "torch.autocast(q.device.type, enabled=False)", "torch.autocast(q.device.type, torch.bfloat16)",
+        Mutant("golden/models/e_spikeformer_blocks.py", "torch.autocast(q.device.type, enabled=False)", "torch.autocast(q.device.type, torch.bfloat16)",
                f"{GOLDEN}/test_e_spikeformer.py::test_half_precision_reaches_convolutions_but_not_the_products_of_spikes"),
-        Mutant("golden/models/e_spikeformer.py", "return 2 / math.sqrt(width)", "return 1 / math.sqrt(width)",
+        Mutant("golden/models/e_spikeformer_blocks.py", "return 2 / math.sqrt(width)", "return 1 / math.sqrt(width)",
                f"{GOLDEN}/test_e_spikeformer.py::test_forward_equals_the_equations"),
         Mutant("golden/models/time_mask.py", "(scores > 0) & (scores < 2)", "(scores > 0) & (scores < 3)",
                f"{GOLDEN}/test_time_mask.py"),

@@ -2,7 +2,8 @@
 
 import torch
 
-from spikeloom.golden.models.e_spikeformer import ESpikeformer, ESpikeformerConfig
+from spikeloom.golden.models.e_spikeformer import ESpikeformer
+from spikeloom.golden.models.e_spikeformer_config import ESpikeformerConfig
 
 SMALL = dict(
     height=12, width=10, dims=(8, 8, 12, 18), heads=3, depths=(1, 1, 1, 1, 1, 1), strides=(2, 1, 2, 1, 1),
