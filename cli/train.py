@@ -14,8 +14,9 @@ from spikeloom.common.folders import file_in, folder_of
 
 if TYPE_CHECKING:
     from spikeloom.golden.models.architectures import Model
+    from spikeloom.golden.training.progress import EpochReport
     from spikeloom.golden.training.run_config import RunConfig
-    from spikeloom.golden.training.train import EpochReport, TrainingReport
+    from spikeloom.golden.training.train import TrainingReport
 
 EXAMPLE = "Example: spikeloom train examples/fashion.yaml --set train.epochs=3 --data ~/data"
 CHECKPOINT = "checkpoint.safetensors"

@@ -65,16 +65,18 @@ def checked_fields(kind: type, given: Any, path: str = "", *, without: tuple[str
     return found
 
 
-def check_fields(instance: Any) -> None:
-    """In a dataclass's ``__post_init__``: its constructor refuses what a file is refused for. Lists become tuples.
+class Checked:
+    """Of a dataclass whose constructor refuses what a file is refused for: ValueError as of `checked`.
 
-    Fields that hold dataclasses are left alone: these check themselves. ValueError as of `checked`.
+    Lists become tuples. Fields that hold dataclasses are left alone: these check themselves.
     """
-    kind: Any = type(instance)
-    inner = _with_dataclasses(kind)
-    given = {x.name: getattr(instance, x.name) for x in fields(kind) if x.init and x.name not in inner}
-    for key, value in checked_fields(kind, given, without=inner).items():
-        object.__setattr__(instance, key, value)
+
+    def __post_init__(self) -> None:
+        kind: Any = type(self)
+        inner = _with_dataclasses(kind)
+        given = {x.name: getattr(self, x.name) for x in fields(kind) if x.init and x.name not in inner}
+        for key, value in checked_fields(kind, given, without=inner).items():
+            object.__setattr__(self, key, value)
 
 
 def json_object(text: str | None) -> dict[str, Any]:

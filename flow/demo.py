@@ -135,7 +135,7 @@ def _measured(checkpoint: Checkpoint, images: int | None, path: Path, advance: A
     from dataclasses import replace
 
     from spikeloom.golden.network.execute import execute
-    from spikeloom.golden.training.train import accuracy
+    from spikeloom.golden.training.evaluation import accuracy
 
     network = quantized(checkpoint)
     held_out = load_samples(None, network, images, most=MOST_SIMULATED)

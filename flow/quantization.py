@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spikeloom.golden.network import Network
     from spikeloom.golden.quantization.precision import Sensitivity
     from spikeloom.golden.quantization.report import LayerReport
-    from spikeloom.golden.training.train import EpochReport
+    from spikeloom.golden.training.progress import EpochReport
 
 CALIBRATION = 1000
 """Training images on which a budget measures, where the user does not say."""
@@ -200,7 +200,7 @@ class Quantization:
         )
 
     def _accuracy_float(self) -> float | None:
-        from spikeloom.golden.training.train import accuracy
+        from spikeloom.golden.training.evaluation import accuracy
 
         images, labels = self.samples
         return None if labels is None else accuracy(self.checkpoint.model, images, labels)

@@ -77,7 +77,7 @@ def sweep(
     from functools import partial
 
     from spikeloom.golden.training import sweep_tables
-    from spikeloom.golden.training.sweep import check_results, run_point
+    from spikeloom.golden.training.sweep_point import check_results, run_point
     from spikeloom.jobs.engine import run
 
     files = None if data is None else str(data.absolute())

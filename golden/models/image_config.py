@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
-from spikeloom.common.schema import check_fields
+from spikeloom.common.schema import Checked
 from spikeloom.golden.bounds import LARGEST_SIDE, MOST_CHANNELS, MOST_CLASSES
 
 Reals = tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageConfig:
+class ImageConfig(Checked):
     """Images and classes of a model."""
 
     channels: Annotated[int, Interval(ge=1, le=MOST_CHANNELS)] = 1
@@ -32,7 +32,7 @@ class ImageConfig:
     """Given together with the mean."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std must be given together")
         for key, value in (("mean", self.mean), ("std", self.std)):

@@ -21,11 +21,13 @@ import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor
 
+from spikeloom.common.schema import Checked
+
 GREYS = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augmentation:
+class Augmentation(Checked):
     """What may happen to a training image; the defaults change nothing."""
 
     shift: Annotated[float, Interval(ge=0, le=4096)] = 0.0

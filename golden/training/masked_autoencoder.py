@@ -18,13 +18,14 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
+from spikeloom.common.schema import Checked
 from spikeloom.golden.bounds import LARGEST_DIM, MOST_BLOCKS
 from spikeloom.golden.models.e_spikeformer import ESpikeformer
 from spikeloom.golden.training.sparse_convolution import enlarged, sparse_convolutions
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
+class PretrainConfig(Checked):
     """Pre-training of an encoder."""
 
     epochs: Annotated[int, Interval(ge=1, le=100_000)] = 10
@@ -41,6 +42,7 @@ class PretrainConfig:
     """Of the decoder's attention."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.dim % 4 or self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of 4 and of heads ({self.heads}), not {self.dim!r}")
 

@@ -14,8 +14,9 @@ from spikeloom.golden.models.e_spikeformer import ESpikeformer
 from spikeloom.golden.training.augment import augment
 from spikeloom.golden.training.masked_autoencoder import MaskedAutoencoder
 from spikeloom.golden.training.parallel import Processes
+from spikeloom.golden.training.progress import Hooks
 from spikeloom.golden.training.run_config import RunConfig
-from spikeloom.golden.training.training_loop import Hooks, TrainingLoop
+from spikeloom.golden.training.training_loop import TrainingLoop
 
 FOLDER = "pretrain"  # in that of the run
 

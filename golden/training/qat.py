@@ -31,8 +31,9 @@ from spikeloom.golden.quantization.folded import folded
 from spikeloom.golden.quantization.folding import folded_tensors
 from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.quantization.scales import Scales
+from spikeloom.golden.training.progress import EpochReport
 from spikeloom.golden.training.run_config import FinetuneConfig, RunConfig, of_header
-from spikeloom.golden.training.train import EpochReport, TrainingReport, train_run
+from spikeloom.golden.training.train import TrainingReport, train_run
 
 LEARNING_RATE = 5e-4  # its peak: a quarter to a sixth of the rates that made the shipped models
 

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from annotated_types import Interval
 
-from spikeloom.common.schema import checked, checked_fields, reading
+from spikeloom.common.schema import Checked, checked, checked_fields
+from spikeloom.common.strict_yaml import mapping_in, override
 from spikeloom.golden.bounds import LARGEST_SIDE
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models.architectures import DEFAULT, Architecture, ModelConfig, architecture_of, config_class
@@ -25,11 +26,10 @@ from spikeloom.golden.training.augment import Augmentation
 from spikeloom.golden.training.masked_autoencoder import PretrainConfig
 
 MASK_GROUPS = ("sps", "qkv", "attn", "mlp")
-_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")  # YAML 1.1 takes 1e-3 for a word
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(Checked):
     """What is learned."""
 
     name: Literal["digits", "fashion", "cifar10", "cifar100", "folder"] = "digits"
@@ -45,7 +45,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Checked):
     """How it is learned, with AdamW."""
 
     epochs: Annotated[int, Interval(ge=1, le=100_000)] = 40
@@ -78,12 +78,13 @@ class TrainConfig:
     """Of everything random."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.min_learning_rate > self.learning_rate:
             raise ValueError(f"min_learning_rate must be at most learning_rate, not {self.min_learning_rate!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskConfig:
+class MaskConfig(Checked):
     """Training of the time masks, where model.dynamic is on."""
 
     weight: Annotated[float, Interval(ge=0, le=1e6)] = 5e-3
@@ -95,7 +96,7 @@ class MaskConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig:
+class FinetuneConfig(Checked):
     """Training with quantised weights (`golden.training.qat`)."""
 
     checkpoint: str
@@ -107,7 +108,7 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(Checked):
     """One run."""
 
     name: str = "run"
@@ -130,6 +131,7 @@ class RunConfig:
     """Where a trained model is tuned to quantised weights; `spikeloom quantize` fills it in."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name):
             raise ValueError(f"name must be letters, digits, dots and dashes, not {self.name!r}")
         if architecture_of(self.model) != self.architecture:
@@ -142,33 +144,19 @@ class RunConfig:
         return asdict(self)
 
 
+SECTIONS = tuple(x.name for x in fields(RunConfig))
+
+
 def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> RunConfig:
     """The configuration in a YAML file, with overrides such as ``train.epochs=3``, which win.
 
     Raises FileNotFoundError; ValueError and TypeError, in one line, with the file or the key.
     """
-    given = mapping_in(path)
+    given = mapping_in(path, SECTIONS)
     given.setdefault("name", Path(path).stem)
     for text in overrides:
         override(given, text)
     return from_mapping(given)
-
-
-def mapping_in(path: str | os.PathLike[str], names: str | None = None) -> dict[str, Any]:
-    """The keys and values in a YAML file, none where it is empty. names: of what it may hold, for the message.
-
-    Raises FileNotFoundError; ValueError for no valid YAML, TypeError for anything but keys and values.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
-    with reading(path):
-        given = parsed(path.read_text(encoding="utf-8"), str(path))
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise TypeError(f"{path} must hold keys and values ({names or _names(RunConfig)}), not {given!r}")
-    return given
 
 
 def from_mapping(given: Mapping[str, Any]) -> RunConfig:
@@ -228,61 +216,6 @@ def check_data(config: RunConfig, train: datasets.Images, test: datasets.Images)
         raise ValueError(f"the images of {config.data.name} are {train.shape}, not {shape}")
     if config.model.classes < datasets.classes_of([train, test]):
         raise ValueError(f"{config.data.name} has more than {config.model.classes} classes")
-
-
-def parsed(text: str, where: str) -> Any:
-    """What a YAML text holds. ValueError, in one line, with ``where`` it stands."""
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
-        """Takes 1e-3 for a number, as YAML 1.2 does, and refuses what SafeLoader overlooks: a key that comes twice, and
-        aliases, of which few letters make more than a memory holds.
-        """
-
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                event = self.peek_event()
-                refused = f"the alias *{event.anchor} is not taken: write it out"
-                raise yaml.composer.ComposerError(None, None, refused, event.start_mark)
-            return super().compose_node(parent, index)
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            twice = [key for i, key in enumerate(keys) if key in keys[:i]]
-            if twice:
-                again = f"the key {twice[0]!r} comes twice, again in line {node.start_mark.line + 1}"
-                raise yaml.constructor.ConstructorError(None, None, again, node.start_mark)
-            return super().construct_mapping(node, deep)
-
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
-    try:
-        with reading(where):
-            return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ValueError(f"{where}{line}: no valid YAML: {problem}") from None
-    except ValueError as error:  # a date that is none, or a number of more digits than Python takes
-        raise ValueError(str(error) if str(error).startswith(where) else f"{where}: no valid YAML: {error}") from None
-
-
-def override(given: dict[str, Any], text: str) -> None:
-    """Change nested mappings as ``section.key=value`` says. ValueError for another form."""
-    path, equals, value = text.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise ValueError(f"--set must be KEY=VALUE, as in train.epochs=3, not {text!r}")
-    place = given
-    for i, key in enumerate(keys[:-1]):
-        inner = place.setdefault(key, {})
-        if not isinstance(inner, dict):
-            raise ValueError(f"{'.'.join(keys[: i + 1])} has no keys of its own: {text!r}")
-        place = inner
-    place[keys[-1]] = parsed(value, f"--set {path}")
-
-
-def _names(kind: Any) -> str:
-    return ", ".join(x.name for x in fields(kind))
 
 
 def _plain(value: Any) -> Any:

@@ -1,14 +1,7 @@
 """Sweeps: training runs that differ in a few keys.
 
-`load` reads a sweep's file into `Job`s, `run_point` does one of them, `golden.training.sweep_tables` lays the results
-out. Who runs the jobs, and where, is no matter here.
-
-What is measured of a run is measured of its integer network (8 bits), on held-out images:
-
-* TS: ``T_avg``, the mean of ``T_l`` over the layers that fire (equation 3);
-* SA: spikes a neuron and time step of all ``T_max``; masked steps count as steps without spikes;
-* SOPs: accumulates an image that spikes cause, a value n of a residual sum as n of them, both products of the
-  attention included; not those of the first layer, which reads pixels and is dense in any network.
+`load` reads a sweep's file into `Job`s, `golden.training.sweep_point` does one of them, `golden.training.sweep_tables`
+lays the results out. Who runs the jobs, and where, is no matter here.
 """
 
 from __future__ import annotations
@@ -18,25 +11,13 @@ import itertools
 import json
 import math
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Interval
-
-from spikeloom.common.files import data_hash, written_aside
-from spikeloom.common.schema import checked
-from spikeloom.golden.analysis.operations import TOTAL, operations
-from spikeloom.golden.data import datasets
-from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.spikformer import Spikformer
-from spikeloom.golden.models.spikformer_layers import collapsed
-from spikeloom.golden.network.execute import execute
-from spikeloom.golden.quantization.quantize import quantize
-from spikeloom.golden.training.run_config import RunConfig, from_mapping, mapping_in, override, to_yaml
-from spikeloom.golden.training.train import EpochReport, train_run
+from spikeloom.common.strict_yaml import mapping_in, override, put
+from spikeloom.golden.training.run_config import SECTIONS, RunConfig, from_mapping
 
 PAPER = ("I", "III", "IV")
 POINTS = "points"  # the table of what stands in no table of the paper
@@ -45,19 +26,20 @@ KEYS = ("name", "base", "set", "seeds", "images", *SECTION, "tables")
 MOST_RUNS = 10_000  # of a grid
 MEASURED = 1000  # images where a sweep does not say
 GROUPS = ("qkv", "attn", "mlp", "sps")  # in the paper's order, so that equal sets are equal runs
-SHORT = 60  # letters of a folder's name that tell the keys
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One run. key: unique and readable. changes: its differences from the base, by dotted key, without the seed and
-    without keys that have no effect. seed: of the run.
-    """
+    """One run."""
 
     key: str
+    """Unique and readable."""
     changes: dict[str, Any]
+    """Its differences from the base, by dotted key, without the seed and without keys that have no effect."""
     seed: int
+    """Of the run."""
     run: RunConfig
+    """The whole configuration."""
 
     def arguments(self, images: int | None) -> dict[str, Any]:
         """Of `run_point`, as JSON: of the configuration what is not a default, so that new keys change nothing."""
@@ -66,16 +48,18 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """name: of its folder. base: what the jobs change. images: held-out ones on which the integer networks are
-    measured, None for all. jobs: all runs, each once, the first seed of all first, so that there are tables early.
-    tables: keys of the jobs that each shows.
-    """
+    """Runs, and the tables that they fill."""
 
     name: str
+    """Of its folder."""
     base: RunConfig
+    """What the jobs change."""
     images: int | None
+    """Held-out ones on which the integer networks are measured, None for all."""
     jobs: tuple[Job, ...]
+    """All runs, each once, the first seed of all first, so that there are tables early."""
     tables: dict[str, tuple[str, ...]]
+    """Keys of the jobs that each shows."""
 
     def arguments(self) -> dict[str, dict[str, Any]]:
         """Arguments of `run_point` by the jobs' keys."""
@@ -93,12 +77,12 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Sweep:
     Raises FileNotFoundError; ValueError and TypeError, in one line, with the file and the place.
     """
     path = Path(path)
-    given = mapping_in(path, ", ".join(KEYS))
+    given = mapping_in(path, KEYS)
     _only(given, KEYS, str(path))
     name = given.get("name", path.stem)
     mapping = _base(given.get("base", {}), path, name)
     for key, value in _mapping(given.get("set", {}), f"{path}: set").items():
-        _put(mapping, key, value, f"{path}: set")
+        put(mapping, str(key), value, f"{path}: set")
     for text in overrides:
         override(mapping, text)
     seeds = given.get("seeds", [0])
@@ -130,7 +114,7 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Sweep:
 
 def _base(given: Any, path: Path, name: str) -> dict[str, Any]:
     if isinstance(given, str):
-        given = mapping_in(path.parent / given)
+        given = mapping_in(path.parent / given, SECTIONS)
     mapping = copy.deepcopy(_mapping(given, f"{path}: base"))
     return {**mapping, "name": name}
 
@@ -178,22 +162,12 @@ def _points(section: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
 def _changed(mapping: dict[str, Any], point: Mapping[str, Any], seed: int) -> RunConfig:
     changed = copy.deepcopy(mapping)
     if "model.steps" in point and "model.initial_steps" not in point:
-        _put(changed, "model.initial_steps", None, "")
+        put(changed, "model.initial_steps", None, text_of(point))
     for key, value in {**point, "train.seed": seed}.items():
-        _put(changed, key, value, "")
+        put(changed, str(key), value, text_of(point))
     run = from_mapping(changed)
     groups = tuple(group for group in GROUPS if group in run.masks.groups)
     return replace(run, masks=replace(run.masks, groups=groups))
-
-
-def _put(mapping: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Change a value by its dotted key."""
-    *path, last = str(key).split(".")
-    for name in path:
-        mapping = mapping.setdefault(name, {})
-        if not isinstance(mapping, dict):
-            raise TypeError(f"{where}: {name} of {key} has no keys of its own")
-    mapping[last] = value
 
 
 def _mapping(given: Any, where: str) -> dict[str, Any]:
@@ -239,7 +213,7 @@ def _without_defaults(run: RunConfig) -> dict[str, Any]:
     for key, value in flat(run.as_dict()).items():
         kept = key in ("name", "architecture", "model.initial_steps")
         if kept or key not in default or value != default[key]:
-            _put(mapping, key, value, "")
+            put(mapping, key, value, run.name)
     mapping["name"] = "run"
     return mapping if from_mapping(mapping) == from_mapping({**run.as_dict(), "name": "run"}) else run.as_dict()
 
@@ -248,114 +222,3 @@ def text_of(changes: Mapping[str, Any]) -> str:
     """Changes by dotted key, in one line."""
     shown = (f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in changes.items())
     return ", ".join(shown).replace('"', "")
-
-
-def folder_of(key: str, run: Mapping[str, Any]) -> str:
-    """Name of the folder of a run: readable, and unique by the digest of its configuration."""
-    digest = data_hash(json.dumps(run, sort_keys=True))[:8]
-    short = re.sub(r"[^A-Za-z0-9._=]+", "-", re.sub(r"\b[a-z]+\.(?=[a-z_]+=)", "", key)).strip("-")
-    return f"{short[:SHORT]}-{digest}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What tables and reports read of a run's result; see `run_point`."""
-
-    accuracy: Annotated[float, Interval(ge=0, le=1)]
-    """Of the model in floating point, on all held-out images."""
-    accuracy_integer: Annotated[float, Interval(ge=0, le=1)]
-    """Of the integer network, on `images`."""
-    t_avg: Annotated[float, Interval(ge=0)]
-    """Mean time steps of the layers that fire."""
-    t_per_layer: dict[str, int]
-    """Time steps of each of them."""
-    collapsed: tuple[str, ...]
-    """Those that have none."""
-    activity: Annotated[float, Interval(ge=0, le=1)]
-    """SA."""
-    sops: Annotated[float, Interval(ge=0)]
-    """Of an image."""
-    images: int
-    """Held-out ones that were measured."""
-    parameters: int
-    """Of the model."""
-    epochs: int
-    """Of the training."""
-    train_seconds: Annotated[float, Interval(ge=0)]
-    """Wall clock of all epochs."""
-
-
-def check_results(results: Mapping[str, Any], path: Path) -> None:
-    """ValueError, with the run, where a result in a file of results lacks what the tables read, or cannot be meant."""
-    for key, result in results.items():
-        if result is None:  # of a run that failed
-            continue
-        known = result
-        if isinstance(result, Mapping):
-            known = {x.name: result[x.name] for x in fields(Measured) if x.name in result}
-        try:
-            checked(Measured, known, "result")
-        except ValueError as error:
-            raise ValueError(f"{path}: {key}: {error}; delete its line and it runs again") from None
-
-
-def run_point(
-    *,
-    key: str,
-    run: Mapping[str, Any],
-    images: int | None,
-    runs: str,
-    data: str | None = None,
-    progress: Callable[[EpochReport], None] | None = None,
-) -> dict[str, Any]:
-    """Train one run in its folder below ``runs``, measure its integer network, and say what came out.
-
-    key: of the job, for the folder's name. run: its configuration. images: held-out ones to measure, None for all.
-    data: folder of the data set's files. A run that was killed goes on behind its last epoch.
-
-    The result: accuracy (of the model in floating point, on all held-out images), accuracy_integer, activity (SA,
-    0..1) and sops (of the integer network, an image) on as many as ``images``, t_avg, t_per_layer, collapsed (layers
-    with ``T_l`` = 0), parameters, epochs, seed, train_seconds (wall clock of all epochs, whenever they ran).
-    """
-    mapping = copy.deepcopy(dict(run))
-    if data is not None:
-        _put(mapping, "data.folder", data, "")
-    config = from_mapping(mapping)
-    folder = Path(runs) / folder_of(key, run)
-    with written_aside(folder / "run.yaml") as aside:
-        aside.write_text(to_yaml(config))
-    history: dict[int, EpochReport] = {}
-
-    def keep(state: EpochReport) -> None:
-        history[state.epoch] = state
-        if progress is not None:
-            progress(state)
-
-    model, report = train_run(config, folder, progress=keep)
-    assert isinstance(model, Spikformer)  # as `load` sees to
-    checkpoints.save(folder / "checkpoint.safetensors", model, **report.as_dict())
-    network = quantize(model, name=config.name)
-    where = config.data.folder
-    train_set, held_out = (
-        datasets.open_images(config.data.name, split, where, size=config.data.size) for split in ("train", "test")
-    )
-    count = len(held_out.labels)
-    numbers = datasets.spread_out(count, min(images or count, count))
-    chosen, labels = held_out.batch(numbers), held_out.labels[numbers]
-    work = operations(network, chosen)
-    pixels = sum(work[layer.name].unary for layer in network.layers if layer.direct)
-    learned = config.data.train_images or len(train_set.labels)
-    return {
-        "accuracy": report.accuracy,
-        "accuracy_integer": execute(network, chosen).accuracy(labels),
-        "t_avg": report.t_avg,
-        "t_per_layer": report.t_per_layer,
-        "collapsed": collapsed(report.t_per_layer),
-        "activity": work[TOTAL].activity,
-        "sops": work[TOTAL].unary + work[TOTAL].product_unary - pixels,
-        "images": len(numbers),
-        "parameters": report.parameters,
-        "epochs": config.train.epochs,
-        "seed": config.train.seed,
-        "train_seconds": round(sum(learned / x.images_per_second for x in history.values()), 1),
-    }

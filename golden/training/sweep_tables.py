@@ -20,13 +20,18 @@ Results = Mapping[str, Mapping[str, Any] | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table as text. name: I, III, IV or points. rows: of cells. records: the same by column, as numbers."""
+    """A table as text and as numbers."""
 
     name: str
+    """I, III, IV or points."""
     title: str
+    """Above it."""
     columns: list[str]
+    """Their heads."""
     rows: list[list[str]]
+    """Of cells, as text."""
     records: list[dict[str, Any]]
+    """The same by column, as numbers."""
 
 
 TITLES = {

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from spikeloom.common.files import writable_folder
@@ -26,12 +25,12 @@ from spikeloom.golden.models.spikformer import Spikformer
 from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.threads import torch_threads
 from spikeloom.golden.training.augment import Augmentation
+from spikeloom.golden.training.evaluation import count_correct
 from spikeloom.golden.training.parallel import Processes, local_device, processes
 from spikeloom.golden.training.pretrain import pretrain
+from spikeloom.golden.training.progress import EpochReport, Hooks
 from spikeloom.golden.training.run_config import RunConfig, TrainConfig, check_data
-from spikeloom.golden.training.training_loop import ENOUGH, EpochReport, Hooks, TrainingLoop, count_correct
-
-__all__ = ["DIGITS", "DIGITS_RUN", "EpochReport", "TrainingReport", "accuracy", "train_run"]
+from spikeloom.golden.training.training_loop import ENOUGH, TrainingLoop
 
 # The model that is shipped for the digits. Its attention fires at the integer 8 of Spikformer: this neuron
 # does not halve its input, so that its real threshold is 1 and not 0.5.
@@ -110,13 +109,6 @@ def _alone(folder: str | Path | None, team: Processes) -> AbstractContextManager
     if folder is None or not team.main:
         return nullcontext()
     return folder_lock(writable_folder(folder), "train")
-
-
-@torch.no_grad()
-def accuracy(model: Model, images: np.ndarray, labels: np.ndarray, *, batch: int = 180) -> float:
-    """Share of images, uint8 (n, C, H, W), that the model classifies right, in evaluation mode."""
-    samples = datasets.Samples(images, labels)
-    return count_correct(model, samples, np.arange(len(labels)), batch=batch) / len(labels)
 
 
 def _trained(

@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,48 +22,15 @@ from spikeloom.golden.models.architectures import Model
 from spikeloom.golden.models.time_mask import mask_loss
 from spikeloom.golden.training import training_state
 from spikeloom.golden.training.augment import augment, mix
+from spikeloom.golden.training.evaluation import count_correct, recalibrate
 from spikeloom.golden.training.parallel import Processes
+from spikeloom.golden.training.progress import EpochReport, Hooks, tensorboard
 from spikeloom.golden.training.run_config import MASK_GROUPS, RunConfig, differences, from_mapping
 from spikeloom.golden.training.training_state import TrainingState
 
 STATE = "state.safetensors"  # in a run's folder
 LOG = "log.csv"
 ENOUGH = 16384  # images for the statistics of batch norms and for the training accuracy
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochReport:
-    """The state after an epoch (1..epochs): mean loss, held-out accuracy (0..1, None in pre-training, which knows
-    no classes) and mean time steps.
-
-    rate: the learning rate at the end of the epoch. images_per_second: of training, all processes together.
-    """
-
-    epoch: int
-    epochs: int
-    loss: float
-    accuracy: float | None
-    t_avg: float
-    rate: float = 0.0
-    images_per_second: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """What is told while a run goes on."""
-
-    progress: Callable[[EpochReport], None] | None = None
-    """Called after each epoch, and for those that were done before."""
-    stepped: Callable[[int, int], None] | None = None
-    """Called after each step with the steps done and all steps."""
-
-    def epoch(self, report: EpochReport) -> None:
-        if self.progress is not None:
-            self.progress(report)
-
-    def step(self, done: int, of: int) -> None:
-        if self.stepped is not None:
-            self.stepped(done, of)
 
 
 class TrainingLoop:
@@ -111,7 +75,7 @@ class TrainingLoop:
         for record in self.history:
             hooks.epoch(EpochReport(**record))
         parallel = self.team.wrapped(self.learner, self.device)
-        with _tensorboard(self.folder if self.team.main else None, done) as log:
+        with tensorboard(self.folder if self.team.main else None, done) as log:
             for epoch in range(done + 1, self.run.train.epochs + 1):
                 state = self._epoch(epoch, parallel, hooks)
                 self.history.append(asdict(state))
@@ -215,7 +179,7 @@ class TrainingLoop:
             self.learner.load_state_dict(self.mean, strict=False)
         if self.run.finetune is None:  # which freezes the batch norms
             numbers = self.chosen[datasets.spread_out(len(self.chosen), ENOUGH)]
-            _recalibrate(self.model, self.train_set, numbers, 4 * self.run.train.batch_size)
+            recalibrate(self.model, self.train_set, numbers, 4 * self.run.train.batch_size)
         return self.model
 
     def _resume(self) -> int:
@@ -275,30 +239,6 @@ class TrainingLoop:
         self.team.wait()
 
 
-@contextlib.contextmanager
-def _tensorboard(folder: Path | None, done: int) -> Any:
-    """A function that logs an epoch for TensorBoard; it does nothing where that is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        folder = None
-    if folder is None:
-        yield lambda state: None
-        return
-    writer = SummaryWriter(str(folder), purge_step=done + 1)  # type: ignore[no-untyped-call]
-
-    def log(state: EpochReport) -> None:
-        for key in ("loss", "accuracy", "t_avg", "rate", "images_per_second"):
-            if getattr(state, key) is not None:
-                writer.add_scalar(key, getattr(state, key), state.epoch)  # type: ignore[no-untyped-call]
-        writer.flush()  # type: ignore[no-untyped-call]
-
-    try:
-        yield log
-    finally:
-        writer.close()  # type: ignore[no-untyped-call]
-
-
 def _optimizer(model: torch.nn.Module, run: RunConfig) -> torch.optim.Optimizer:
     masks = [x for name, x in model.named_parameters() if "time_mask" in name]
     others = [x for name, x in model.named_parameters() if "time_mask" not in name]
@@ -309,33 +249,3 @@ def _optimizer(model: torch.nn.Module, run: RunConfig) -> torch.optim.Optimizer:
         {"params": masks, "weight_decay": 0.0, "peak": rate * run.masks.rate},
     ]
     return torch.optim.AdamW(groups, lr=rate)
-
-
-@torch.no_grad()
-def count_correct(model: Model, images: datasets.Images, numbers: np.ndarray, *, batch: int = 180) -> int:
-    """How many of the images with the given numbers the model classifies right, in evaluation mode."""
-    was_training, device = model.training, model.head.weight.device
-    model.eval()
-    correct = 0
-    for begin in range(0, len(numbers), batch):
-        part = numbers[begin : begin + batch]
-        scores = model(torch.from_numpy(images.batch(part)).to(device))
-        correct += int((scores.argmax(1).cpu().numpy() == images.labels[part]).sum())
-    model.train(was_training)
-    return correct
-
-
-@torch.no_grad()
-def _recalibrate(model: Model, images: datasets.Images, numbers: np.ndarray, batch: int) -> None:
-    """Replace the running statistics of the batch norms by those of the final weights over the images."""
-    norms = [x for x in model.modules() if isinstance(x, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative average
-    model.train()
-    for begin in range(0, len(numbers), batch):
-        part = images.batch(numbers[begin : begin + batch])
-        model(torch.from_numpy(part).to(model.head.weight.device))
-    model.eval()
-    for norm in norms:
-        norm.momentum = 0.1

@@ -22,7 +22,7 @@ from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
-from spikeloom.golden.training.train import accuracy
+from spikeloom.golden.training.evaluation import accuracy
 from spikeloom.sim.expected_counters import TOTAL, expected_counters
 
 COMMANDS = (

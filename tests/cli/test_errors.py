@@ -188,14 +188,14 @@ def test_missing_tools_are_named(line, tool, expected, files, monkeypatch, capsy
 def test_output_that_cannot_be_written(line, files, monkeypatch, capsys):
     """Said before the work, which would have to fail at once here."""
     from spikeloom.golden.network import execute
-    from spikeloom.golden.training import train, training_loop
+    from spikeloom.golden.training import evaluation, train, training_loop
     from spikeloom.jobs import engine
 
     def work(*arguments, **more):
         raise AssertionError("the work began")
 
     monkeypatch.setattr(train, "_trained", work)
-    monkeypatch.setattr(train, "accuracy", work)
+    monkeypatch.setattr(evaluation, "accuracy", work)
     monkeypatch.setattr(training_loop.TrainingLoop, "fit", work)
     monkeypatch.setattr(execute, "execute", work)
     monkeypatch.setattr(engine, "run", work)

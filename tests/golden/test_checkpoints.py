@@ -16,8 +16,9 @@ from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.architectures import architecture_of
 from spikeloom.golden.models.spikformer import Spikformer
 from spikeloom.golden.models.spikformer_config import SpikformerConfig
+from spikeloom.golden.training.evaluation import accuracy
 from spikeloom.golden.training.run_config import of_header
-from spikeloom.golden.training.train import DIGITS, DIGITS_RUN, accuracy
+from spikeloom.golden.training.train import DIGITS, DIGITS_RUN
 from spikeloom.golden.zoo.shipped import catalogue, shipped
 
 

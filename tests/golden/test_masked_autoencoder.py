@@ -10,9 +10,10 @@ from spikeloom.golden.data import datasets
 from spikeloom.golden.models.e_spikeformer import ESpikeformer
 from spikeloom.golden.models.e_spikeformer_config import ESpikeformerConfig
 from spikeloom.golden.training import training_state
+from spikeloom.golden.training.evaluation import accuracy
 from spikeloom.golden.training.masked_autoencoder import MaskedAutoencoder, PretrainConfig, positions
 from spikeloom.golden.training.run_config import DataConfig, RunConfig, TrainConfig, load
-from spikeloom.golden.training.train import accuracy, train_run
+from spikeloom.golden.training.train import train_run
 
 SHAPE = dict(height=12, width=12, dims=(4, 8, 8, 8), depths=(1, 1, 0, 0, 1, 0), strides=(2, 1, 2, 1, 1))
 SHAPE |= dict(stem_kernel=3, sep_kernel=3, heads=2, sep_ratio=1, mlp_ratio=1, value_ratio=1)

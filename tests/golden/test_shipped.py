@@ -7,7 +7,7 @@ import pytest
 
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.training.train import accuracy
+from spikeloom.golden.training.evaluation import accuracy
 from spikeloom.golden.zoo import shipped
 from spikeloom.golden.zoo.shipped import LARGEST, catalogue
 

@@ -12,10 +12,11 @@ from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.quantization.quantize import quantize
+from spikeloom.golden.training.evaluation import accuracy
 from spikeloom.golden.training.run_config import from_mapping
-from spikeloom.golden.training.sweep import check_results, folder_of, load, run_point
+from spikeloom.golden.training.sweep import load
+from spikeloom.golden.training.sweep_point import check_results, folder_of, run_point
 from spikeloom.golden.training.sweep_tables import as_csv, report, tables
-from spikeloom.golden.training.train import accuracy
 
 BASE = """
 base:

@@ -10,7 +10,8 @@ from spikeloom.golden.models.spikformer import Spikformer
 from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.training import run_config
 from spikeloom.golden.training.augment import Augmentation
-from spikeloom.golden.training.run_config import DataConfig, MaskConfig, RunConfig, TrainConfig
+from spikeloom.golden.training.masked_autoencoder import PretrainConfig
+from spikeloom.golden.training.run_config import DataConfig, FinetuneConfig, MaskConfig, RunConfig, TrainConfig
 from spikeloom.golden.training.train import DIGITS, DIGITS_RUN
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -78,7 +79,7 @@ def test_overrides_win(load):
         ("model: {dim: 16, heads: 3}", (), r"model.dim must be a multiple of heads \(3\), not 16"),
         ("train: {epochs: 0}", (), "train.epochs must be at least 1, not 0"),
         ("train: {clip: -1}", (), "train.clip must be above 0, not -1"),
-        ("train: {ema: 1}", (), "train.ema must be below 1, not 1"),
+        ("train: {ema: 1}", (), "train.ema must be below 1, not 1.0"),
         ("train: {weight_decay: -1}", (), "train.weight_decay must be at least 0, not -1"),
         ("train: {label_smoothing: 1}", (), "train.label_smoothing must be below 1, not 1"),
         ("train: {min_learning_rate: 1}", (), "train.min_learning_rate must be at most learning_rate, not 1.0"),
@@ -102,6 +103,32 @@ def test_overrides_win(load):
 def test_mistakes_name_the_key(load, text, overrides, expected):
     with pytest.raises((ValueError, TypeError), match=expected):
         load(text, *overrides)
+
+
+@pytest.mark.parametrize(
+    "made, expected",
+    [
+        (lambda: TrainConfig(epochs=0), "epochs must be at least 1, not 0"),
+        (lambda: TrainConfig(epochs=True), "epochs must be an integer, not True"),
+        (lambda: TrainConfig(learning_rate=float("nan")), "learning_rate must be a finite number, not nan"),
+        (lambda: TrainConfig(ema=1.0), "ema must be below 1, not 1.0"),
+        (lambda: DataConfig(name="mnist"), "name must be one of digits, fashion, .*, not 'mnist'"),
+        (lambda: DataConfig(train_images=0), "train_images must be at least 1, not 0"),
+        (lambda: MaskConfig(groups=("qkv", "head")), "groups.1 must be one of sps, qkv, attn, mlp, not 'head'"),
+        (lambda: Augmentation(erase=2), "erase must be at most 1, not 2"),
+        (lambda: PretrainConfig(hidden=1.0), "hidden must be below 1, not 1.0"),
+        (lambda: FinetuneConfig(checkpoint="0", weight_bits=(4,)), "weight_bits.0 must be text, not 4"),
+        (lambda: RunConfig(name=3), "name must be text, not 3"),
+        (lambda: replace(TrainConfig(), batch_size=0), "batch_size must be at least 1, not 0"),
+    ],
+)
+def test_constructors_refuse_what_files_are_refused_for(made, expected):
+    with pytest.raises(ValueError, match=f"^{expected}$"):
+        made()
+
+
+def test_constructors_take_lists():
+    assert MaskConfig(groups=["sps"]).groups == ("sps",)
 
 
 def test_missing_file(tmp_path):
