@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".npy")
 CROPPED = 0.875
-"""Of the shorter side, in `golden.data.datasets.ImageFolder`."""
+"""Of the shorter side, in `golden.data.images.ImageFolder`."""
 MOST_PIXELS = 50_000_000
 """Of a file: a picture that takes more memory is refused before it is read."""
 

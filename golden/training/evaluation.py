@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from spikeloom.golden.data import datasets
+from spikeloom.golden.data.images import Images, Samples
 from spikeloom.golden.models.architectures import Model
 
 
 @torch.no_grad()
 def accuracy(model: Model, images: np.ndarray, labels: np.ndarray, *, batch: int = 180) -> float:
     """Share of images, uint8 (n, C, H, W), that the model classifies right, in evaluation mode."""
-    samples = datasets.Samples(images, labels)
+    samples = Samples(images, labels)
     return count_correct(model, samples, np.arange(len(labels)), batch=batch) / len(labels)
 
 
 @torch.no_grad()
-def count_correct(model: Model, images: datasets.Images, numbers: np.ndarray, *, batch: int = 180) -> int:
+def count_correct(model: Model, images: Images, numbers: np.ndarray, *, batch: int = 180) -> int:
     """How many of the images with the given numbers the model classifies right, in evaluation mode."""
     was_training, device = model.training, model.head.weight.device
     model.eval()
@@ -31,7 +31,7 @@ def count_correct(model: Model, images: datasets.Images, numbers: np.ndarray, *,
 
 
 @torch.no_grad()
-def recalibrate(model: Model, images: datasets.Images, numbers: np.ndarray, batch: int) -> None:
+def recalibrate(model: Model, images: Images, numbers: np.ndarray, batch: int) -> None:
     """Replace the running statistics of the batch norms by those of the final weights over the images."""
     norms = [x for x in model.modules() if isinstance(x, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
     for norm in norms:

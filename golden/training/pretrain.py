@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikeloom.golden.data import datasets
+from spikeloom.golden.data.images import Images
 from spikeloom.golden.models.architectures import Model
 from spikeloom.golden.models.e_spikeformer import ESpikeformer
 from spikeloom.golden.training.augment import augment
@@ -26,8 +26,8 @@ def pretrain(
     run: RunConfig,
     team: Processes,
     device: torch.device,
-    train_set: datasets.Images,
-    test_set: datasets.Images,
+    train_set: Images,
+    test_set: Images,
     folder: Path | None,
     hooks: Hooks,
     *,

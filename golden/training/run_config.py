@@ -20,6 +20,7 @@ from spikeloom.common.schema import Checked, checked, checked_fields
 from spikeloom.common.strict_yaml import mapping_in, override
 from spikeloom.golden.bounds import LARGEST_SIDE
 from spikeloom.golden.data import datasets
+from spikeloom.golden.data.images import Images
 from spikeloom.golden.models.architectures import DEFAULT, Architecture, ModelConfig, architecture_of, config_class
 from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.training.augment import Augmentation
@@ -209,7 +210,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str = ""
     return found
 
 
-def check_data(config: RunConfig, train: datasets.Images, test: datasets.Images) -> None:
+def check_data(config: RunConfig, train: Images, test: Images) -> None:
     """ValueError where the images do not have the model's shape, or too many classes."""
     shape = (config.model.channels, config.model.height, config.model.width)
     if train.shape != shape:

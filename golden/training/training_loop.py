@@ -18,6 +18,7 @@ from torch import Tensor
 
 from spikeloom.common.files import written_aside
 from spikeloom.golden.data import datasets
+from spikeloom.golden.data.images import Images
 from spikeloom.golden.models.architectures import Model
 from spikeloom.golden.models.time_mask import mask_loss
 from spikeloom.golden.training import training_state
@@ -45,8 +46,8 @@ class TrainingLoop:
         run: RunConfig,
         team: Processes,
         device: torch.device,
-        train_set: datasets.Images,
-        test_set: datasets.Images,
+        train_set: Images,
+        test_set: Images,
         folder: Path | None,
         model: Model,
     ) -> None:

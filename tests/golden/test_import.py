@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from spikeloom.cli.main import run
-from spikeloom.golden.exchange.import_checkpoint import import_checkpoint, recognise
+from spikeloom.golden.exchange.import_checkpoint import import_checkpoint
+from spikeloom.golden.exchange.import_spikformer import HEADS, recognise
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.image_config import CIFAR, CIFAR100, IMAGENET
 from spikeloom.golden.network import Network
@@ -46,16 +47,16 @@ def timm(tensors, **args):
     ],
 )
 def test_architectures_are_recognised_from_keys_and_shapes(dialect, depth, dim, classes, heads, usual):
-    from spikeloom.golden.exchange.import_checkpoint import HEADS, Given, Source, _choose
+    from spikeloom.golden.exchange.import_checkpoint import Given, Source, _choose
 
     found = recognise(official_spikformer.shapes(dialect, depth=depth, dim=dim, classes=classes))
     size = dict(dialect=dialect, depth=depth, dim=dim, classes=classes, mlp_ratio=4, bias=True)
     assert found == size
     if heads is None:
         with pytest.raises(ValueError, match=f"number of heads of width {dim}: give it with --heads"):
-            _choose(found, Given(), None)
+            _choose(found, Given(), {}, None)
     usual_heads = HEADS.get((dialect, dim))
-    chosen, sources = _choose(found, Given(heads=None if heads else 8), usual_heads)
+    chosen, sources = _choose(found, Given(heads=None if heads else 8), {}, usual_heads)
     assert chosen["heads"] == heads or heads is None and sources["heads"] is Source.OPTION
     assert (chosen["mean"], chosen["std"], chosen["height"]) == (usual["mean"], usual["std"], usual["height"])
 

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from spikeloom.cli.main import run as command
 from spikeloom.common.lock import InUseError, folder_lock
 from spikeloom.golden.data import datasets
+from spikeloom.golden.data.images import Samples
 from spikeloom.golden.models import checkpoints, neurons
 from spikeloom.golden.models.spikformer import Spikformer
 from spikeloom.golden.models.spikformer_config import SpikformerConfig
@@ -82,7 +83,7 @@ def test_recalibration_takes_the_statistics_of_all_images():
     torch.manual_seed(0)
     model = Spikformer(SpikformerConfig(dim=16, heads=2))
     images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8)
-    samples = datasets.Samples(images.numpy(), np.zeros(40, np.int64))
+    samples = Samples(images.numpy(), np.zeros(40, np.int64))
     evaluation.recalibrate(model, samples, np.arange(40), 20)
     currents = model.patch_embed.proj_conv(images / 256).detach()
     norm = model.patch_embed.proj_bn

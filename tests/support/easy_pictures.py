@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from spikeloom.golden.data import datasets
-from spikeloom.golden.data.datasets import Samples
+from spikeloom.golden.data.images import Samples
 
 TRAIN, TEST = 480, 120  # pictures, as many of each class
 
