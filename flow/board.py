@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spikeloom.gen.host.device import Device as _Device
-from spikeloom.gen.host.device import Transport, open_serial
+from spikeloom.gen.host.link import Transport, open_serial
 
 BAUD = 1_000_000
 """Of the boards that `spikeloom build` makes, unless it is told otherwise."""

@@ -1,21 +1,17 @@
-"""The host's driver of a core behind the bridge.
-
-The transport is pyserial's ``Serial`` with a time-out, or anything with the same ``read(count)`` (which returns fewer
-bytes when time is over) and ``write(data)``.
-"""
+"""The host's driver of a core behind the bridge."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spikeloom.gen.host.link import HostError, Link, Transport, runs
 from spikeloom.gen.host.pixels import ImageFormat, pack_pixels
-from spikeloom.gen.host.protocol import MOST_WORDS, decode_words, encode_read, encode_write
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.counters import COUNTERS
 from spikeloom.rtl.core.layouts import DESCRIPTOR_VERSION
@@ -42,18 +38,6 @@ _EQUAL = ("lanes", "columns", "neuron_lanes", "weight_width", "potential_width")
 """Sizes that shape a Program; of the others a core may have more than a Program needs."""
 
 
-class HostError(RuntimeError):
-    """The board does not answer, or not as it should; one line."""
-
-
-class Transport(Protocol):
-    """What `Device` needs of a serial port."""
-
-    def read(self, size: int = 1, /) -> bytes: ...
-
-    def write(self, data: bytes, /) -> int | None: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Inference:
     """What the board says about one image."""
@@ -69,7 +53,7 @@ class Inference:
         return int(np.argmax(self.sums))
 
 
-class Device:
+class Device(Link):
     """A core behind the bridge.
 
     Parameters
@@ -92,17 +76,9 @@ class Device:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._transport = transport
-        self._timeout_s = timeout_s
-        self._resynchronise_s = resynchronise_s
-        self._sleep, self._clock = sleep, clock
+        super().__init__(transport, resynchronise_s=resynchronise_s, sleep=sleep)
+        self._timeout_s, self._clock = timeout_s, clock
         self._image: ImageFormat | None = None
-
-    def resynchronise(self) -> None:
-        """Make the bridge expect a new frame, whatever was sent before; drop what it still says."""
-        self._sleep(self._resynchronise_s)
-        while self._transport.read(4096):
-            pass
 
     def identify(self) -> None:
         """Check that a core of ours answers; once more after silence, if not at first.
@@ -168,7 +144,7 @@ class Device:
         self._image = None
         self.abort()
         writes = program.host_writes()
-        for address, words in _runs(writes[:-1]):
+        for address, words in runs(writes[:-1]):
             self.write_words(address, words)
         self._check_refused("of the Program")
         (found,) = self._registers(Register.CHECKSUM)
@@ -221,27 +197,6 @@ class Device:
         self._check_refused("of the image")
         return Inference(sums=self._sums(wanted.classes), counters=self._counters())
 
-    def read_words(self, address: int, count: int = 1) -> list[int]:
-        """Words of consecutive addresses; HostError where the answer is short."""
-        words: list[int] = []
-        while len(words) < count:
-            part = min(count - len(words), MOST_WORDS)
-            self._transport.write(encode_read(address + len(words), part))
-            answer = b""
-            while len(answer) < 4 * part:
-                more = self._transport.read(4 * part - len(answer))
-                if not more:
-                    raise HostError(f"the board answered {len(answer)} bytes of {4 * part} for address {address:#09x}")
-                answer += more
-            words += decode_words(answer)
-        return words
-
-    def write_words(self, address: int, words: Sequence[int], *, fixed: bool = False) -> None:
-        """Write to consecutive addresses, or all to one."""
-        for start in range(0, len(words), MOST_WORDS):
-            part = words[start : start + MOST_WORDS]
-            self._transport.write(encode_write(address if fixed else address + start, part, fixed=fixed))
-
     def _registers(self, first: int, count: int = 1) -> list[int]:
         return self.read_words(Region.REGISTERS.address(first), count)
 
@@ -284,30 +239,3 @@ def _mismatch(program: CoreConfig, core: CoreConfig) -> str:
         for name, needs in asdict(program).items()
         if (has[name] != needs if name in _EQUAL else has[name] < needs)
     )
-
-
-def _runs(writes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
-    """Writes to consecutive addresses, joined: the first address and the words."""
-    address, words = 0, list[int]()
-    for where, word in writes:
-        if words and where != address + len(words):
-            yield address, words
-            words = []
-        if not words:
-            address = where
-        words.append(word)
-    if words:
-        yield address, words
-
-
-def open_serial(port: str, *, baud: int = 1_000_000, timeout_s: float = 0.5) -> Transport:
-    """A serial port as `Device` needs it; HostError where it cannot be opened."""
-    import serial
-
-    try:
-        return serial.Serial(port, baudrate=baud, timeout=timeout_s, write_timeout=timeout_s + 5)
-    except (serial.SerialException, OSError, ValueError) as error:
-        hint = ""
-        if "ermission" in str(error):
-            hint = "; be in the group that owns it: sudo usermod -aG dialout $USER, then log in again"
-        raise HostError(f"cannot open {port}: {error}{hint}") from error

@@ -166,7 +166,7 @@ def test_build_wants_a_board_and_gives_its_report(tiny, place, monkeypatch):
 
 
 def test_a_device_is_identified_when_it_is_opened():
-    from spikeloom.gen.host.device import HostError
+    from spikeloom.gen.host.link import HostError
 
     with pytest.raises(HostError, match="cannot open /dev/no-such-port"):
         spikeloom.Device("/dev/no-such-port")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from spikeloom.gen.host.device import Device, HostError, open_serial
+from spikeloom.gen.host.device import Device
+from spikeloom.gen.host.link import HostError, open_serial
 from spikeloom.gen.host.pixels import ImageFormat
 from spikeloom.rtl.bridged_core import serial_divisor
 from spikeloom.rtl.core.config import CoreConfig

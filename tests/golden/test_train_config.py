@@ -79,7 +79,7 @@ def test_overrides_win(load):
         ("model: {dim: 16, heads: 3}", (), r"model.dim must be a multiple of heads \(3\), not 16"),
         ("train: {epochs: 0}", (), "train.epochs must be at least 1, not 0"),
         ("train: {clip: -1}", (), "train.clip must be above 0, not -1"),
-        ("train: {ema: 1}", (), "train.ema must be below 1, not 1.0"),
+        ("train: {ema: 1}", (), "train.ema must be below 1, not 1"),
         ("train: {weight_decay: -1}", (), "train.weight_decay must be at least 0, not -1"),
         ("train: {label_smoothing: 1}", (), "train.label_smoothing must be below 1, not 1"),
         ("train: {min_learning_rate: 1}", (), "train.min_learning_rate must be at most learning_rate, not 1.0"),

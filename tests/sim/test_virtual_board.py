@@ -7,7 +7,7 @@ import pytest
 from amaranth.lib import data
 
 from spikeloom.gen.compiler import compile_network
-from spikeloom.gen.host.device import HostError
+from spikeloom.gen.host.link import HostError
 from spikeloom.gen.sizing import common_core, smallest_core
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.network.execute import execute
