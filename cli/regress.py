@@ -80,7 +80,8 @@ def _benches(benches: list[str] | None, waves: Path | None, processes: int, as_j
 
 
 def _random(count: int, seed: int, processes: int, as_json: bool) -> None:
-    from spikeloom.sim.fuzz import described, fuzz
+    from spikeloom.sim.fuzz import fuzz
+    from spikeloom.sim.fuzz_case import described
     from spikeloom.sim.verilator import verilator_version
 
     verilator_version()
@@ -131,7 +132,8 @@ def _random(count: int, seed: int, processes: int, as_json: bool) -> None:
 
 
 def _again(path: Path, as_json: bool) -> None:
-    from spikeloom.sim.fuzz import Bench, Case, described
+    from spikeloom.sim.fuzz import Bench
+    from spikeloom.sim.fuzz_case import Case, described
     from spikeloom.sim.verilator import verilator_version
 
     case = Case.load(path)

@@ -6,14 +6,13 @@ after the other. So it is also tried that nothing of a Program is left for the n
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -22,31 +21,18 @@ from spikeloom.gen.compiler import Compiled, compile_network
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.estimate import Activity, estimate
 from spikeloom.gen.verilog import core_verilog
-from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
-from spikeloom.golden.network.random_graph import GraphLimits, random_graph
-from spikeloom.golden.network.random_network import random_images
 from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.sim.fuzz_case import CORES, Case, draw
 from spikeloom.sim.shrink import smaller_networks
 from spikeloom.sim.simulate import SimulationReport, report_of
 from spikeloom.sim.verilated import Run, VerilatedCore
 from spikeloom.sim.verilator import SimulationError
 
-IMAGES = 2  # of a network: the second shows what the first left behind
 CHUNK = 25  # networks of one run of the simulator
 MOST_CYCLES = 4_000_000  # of an image, before the core counts as hung; the largest networks take a tenth
 SHRINKING_RUNS = 400  # of one network
 MOST_SHRUNKEN = 3  # failing networks; the others are kept as they were drawn
-
-_SIZES: dict[str, int] = dict(accumulator_width=20, potential_width=24, weight_rows=6000, membrane_positions=400)
-_SIZES |= dict(parameter_words=1000, activation_words=5000, program_layers=12, kv_rows=64, tokens=64)
-_SIZES |= dict(image_channels=4, classes=12)
-CORES = (
-    CoreConfig(lanes=8, columns=1, neuron_lanes=4, weight_width=8, **_SIZES),
-    CoreConfig(lanes=16, columns=2, neuron_lanes=16, weight_width=8, **_SIZES),
-    CoreConfig(lanes=8, columns=4, neuron_lanes=1, weight_width=4, **_SIZES),
-    CoreConfig(lanes=32, columns=1, neuron_lanes=8, weight_width=4, **_SIZES),
-)
 
 Kind = Literal["spikes", "counters", "hang"]
 
@@ -62,44 +48,6 @@ class Failure:
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.where}"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Case:
-    """A network on a core."""
-
-    seed: int
-    """Draws core, network and images."""
-    network: Network
-    """What runs."""
-    images: np.ndarray
-    """uint8 (B, C, H, W), without frame."""
-    config: CoreConfig
-    """The core that it runs on."""
-    before: Case | None = None
-    """What ran on the core just before, where the case fails only after it."""
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a network file that `load` reads: core and images are in its provenance."""
-        provenance: dict[str, Any] = {"seed": self.seed, "core": asdict(self.config), "images": self.images.tolist()}
-        if self.before is not None:
-            first = Path(path).with_suffix(".before.safetensors")
-            self.before.save(first)
-            provenance["before"] = first.name
-        replace(self.network, provenance={"fuzz": json.dumps(provenance)}).save(path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Case:
-        """Read what `save` wrote. ValueError for a network of other origin."""
-        network = Network.load(path)
-        try:
-            found = json.loads(network.provenance["fuzz"])
-            images = np.array(found["images"], np.uint8).reshape(-1, *network.image_shape)
-            config, seed = CoreConfig(**found["core"]), int(found["seed"])
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} was not saved by `spikeloom regress --random`: {error}") from error
-        before = cls.load(Path(path).parent / found["before"]) if "before" in found else None
-        return cls(seed=seed, network=network, images=images, config=config, before=before)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,58 +87,6 @@ class FuzzReport:
     def passed(self) -> int:
         """Networks of which every spike, class sum and counter is golden's."""
         return self.networks - len(self.refused) - len(self.found)
-
-
-def draw(seed: int, cores: Sequence[CoreConfig] = CORES) -> Case:
-    """The core, network and images of a seed."""
-    config = cores[seed % len(cores)]
-    network = random_graph(seed, limits_of(config))
-    images = random_images(network, IMAGES, seed=seed)
-    if seed // len(cores) % 8 == 0:
-        images[-1] = 255 * (seed // len(cores) // 8 % 2)  # every pixel of it black, or white
-    return Case(seed=seed, network=network, images=images, config=config)
-
-
-def described(case: Case) -> list[str]:
-    """The case in lines: its core, what is special about its network, a line for each layer."""
-    network, core = case.network, case.config
-    frame = f" with a frame of {network.frame} (pixels {network.padding_pixel})" if network.padding_pixel else ""
-    lines = [] if case.before is None else [f"after: {line}" for line in described(case.before)]
-    lines += [
-        f"core of {core.lanes} lanes, {core.columns} columns, {core.neuron_lanes} neuron lanes, "
-        f"{core.weight_width}-bit weights",
-        f"{len(case.images)} image(s) of {network.channels} x {network.height} x {network.width}{frame}, "
-        f"T = {network.steps}",
-    ]
-    for layer in network.layers:
-        said = [
-            f"{layer.name} of {', '.join(layer.inputs)}: {layer.channels_in} x {layer.height_in} x {layer.width_in}"
-        ]
-        said[0] += f" to {layer.channels_out} x {layer.height_out} x {layer.width_out}"
-        if layer.kind == "accumulate":
-            said.append(f"kernel {layer.kernel}, stride {layer.stride}, padding {layer.padding}")
-        said += [f"{layer.heads} heads"] if layer.kind == "attention" else []
-        said += ["pooled"] if layer.pool else []
-        said += [f"added to {layer.residual}"] if layer.residual else []
-        if layer.spiking:
-            flags = [name if getattr(layer.neuron, name) else f"not {name}" for name in ("hard", "strict", "leak")]
-            said.append(f"T_l {layer.steps}, neurons {', '.join(flags)}")
-        lines.append("; ".join(said))
-    return lines
-
-
-def limits_of(config: CoreConfig) -> GraphLimits:
-    """What a core's networks are drawn from: nearly all of them fit."""
-    return GraphLimits(
-        channels=min(40, 4 * config.lanes),
-        image_channels=config.image_channels,
-        layers=config.program_layers - 3,
-        classes=config.classes,
-        weight_bits=config.weight_width,
-        accumulator_bits=config.accumulator_width,
-        potential_bits=config.potential_width,
-        word=config.lanes,
-    )
 
 
 class Bench:

@@ -225,9 +225,9 @@ def test_regress_that_fails(capsys, monkeypatch):
 
 def test_regress_random_that_fails(capsys, monkeypatch, tmp_path):
     """A failing seed with its shrunken network, and both commands that run it again."""
-    from spikeloom.sim import fuzz
+    from spikeloom.sim import fuzz, fuzz_case
 
-    case = fuzz.draw(6)
+    case = fuzz_case.draw(6)
     wrong = fuzz.Failure(
         kind="spikes", where="image 0: layer 'conv0', step 1, position 2, channel 3: golden 1, hardware 0"
     )

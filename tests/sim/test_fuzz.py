@@ -13,7 +13,8 @@ from spikeloom.gen.errors import CompileError
 from spikeloom.golden.network import Network
 from spikeloom.rtl.core import core as assembled
 from spikeloom.sim import fuzz as module
-from spikeloom.sim.fuzz import CORES, Bench, Case, Failure, described, draw, fuzz, shrunken
+from spikeloom.sim.fuzz import Bench, Failure, fuzz, shrunken
+from spikeloom.sim.fuzz_case import CORES, Case, described, draw
 from spikeloom.sim.shrink import smaller_networks
 
 NETWORKS = 300
