@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from spikeloom.golden.network import Layer, Network
-from spikeloom.golden.network.random_graph import GraphLimits, random_graph
+from spikeloom.golden.network.graph_limits import GraphLimits
+from spikeloom.golden.network.random_graph import random_graph
 from spikeloom.golden.network.random_network import random_images
 from spikeloom.rtl.core.config import CoreConfig
 

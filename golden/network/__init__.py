@@ -56,7 +56,8 @@ potential a class: ``sum over t, p, c of W[o, c] x[t, p, c] + bias[o]``, and no 
 
 Files: `layer` (the fields), `rules` (what a layer may be), `shapes` (what follows from layers that fit together),
 `network`, `file` (its format), `widths` (proof of the number ranges), `neurons` and `execute` (the executor),
-`random_network`, `random_graph`. Those that run layers need PyTorch, the others do not.
+`random_network`, and `random_graph` of `dice`, `graph_limits`, `graph_geometry` and `graph_integers`. Those that run
+layers need PyTorch, the others do not.
 """
 
 from spikeloom.golden.network.file import FORMAT, VERSION

@@ -7,7 +7,8 @@ import pytest
 from spikeloom.gen.compiler import compile_network
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.sizing import smallest_core
-from spikeloom.golden.network.random_graph import GraphLimits, random_graph
+from spikeloom.golden.network.graph_limits import GraphLimits
+from spikeloom.golden.network.random_graph import random_graph
 from spikeloom.rtl.core.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind
 
 WIDE = dict(work=10**6, accumulator_bits=26, potential_bits=32)

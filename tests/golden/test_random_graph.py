@@ -8,7 +8,8 @@ import pytest
 
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
-from spikeloom.golden.network.random_graph import GraphLimits, random_graph
+from spikeloom.golden.network.graph_limits import GraphLimits
+from spikeloom.golden.network.random_graph import random_graph
 from spikeloom.golden.network.random_network import random_images
 from spikeloom.golden.network.widths import membrane_bounds
 from support import golden_reference as reference
