@@ -31,6 +31,9 @@ def train(
     ] = None,
     data: TrainingData = None,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew instead of going on.")] = False,
+    init: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Begin with the weights of a checkpoint or a shipped model.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random. Default: 0.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
@@ -56,15 +59,15 @@ def train(
     learning = {"seed": seed, "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     masks = {"mask_weight": mask_weight}
     if config is None:
-        if change or data is not None or restart:
-            raise typer.BadParameter("--set, --data and --restart need a configuration file")
+        if change or data is not None or restart or init is not None:
+            raise typer.BadParameter("--set, --data, --restart and --init need a configuration file")
         _train_digits(_given(shape), _given(learning), mask_weight, fixed, output, as_json)
         return
     misplaced = [*_given(shape), *_given(learning), *_given(masks), *(["fixed"] if fixed else [])]
     if misplaced:
         name = {"steps": "time-steps"}.get(misplaced[0], misplaced[0].replace("_", "-"))
         raise typer.BadParameter(f"--{name} is for the digits model; with a file, use --set KEY=VALUE")
-    _train_run(config, change or [], data, restart, output, as_json)
+    _train_run(config, change or [], data, restart, init, output, as_json)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +108,13 @@ def _train_digits(
 
 
 def _train_run(
-    file: Path, changes: list[str], data: Path | None, restart: bool, output: Path | None, as_json: bool
+    file: Path,
+    changes: list[str],
+    data: Path | None,
+    restart: bool,
+    init: str | None,
+    output: Path | None,
+    as_json: bool,
 ) -> None:
     from dataclasses import replace
 
@@ -116,6 +125,8 @@ def _train_run(
     run = run_config.load(file, changes)
     if data is not None:
         run = replace(run, data=replace(run.data, folder=str(data)))
+    if init is not None:
+        run = replace(run, init=init)
     path = file_in(output, folder_of(run.name), CHECKPOINT)
     if not is_main():
         golden.train_run(run, path.parent, restart=restart)

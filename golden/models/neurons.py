@@ -172,6 +172,8 @@ def dts_lif(currents: Tensor, *, threshold: float = 1.0, leak: float = 0.5, gamm
     currents: float (T, ...). Returns spikes 0.0 or 1.0 of the same shape: the paper's output amplitude (the
     threshold) belongs to the next layer's weights, and is 1 everywhere here. Source: Datta et al., arXiv
     2311.16456, equations 1 and 2. Not stated there: ``leak`` (0.5, Spikformer's tau of 2), ``gamma`` (1),
-    and whether the gradient passes through the reset (it does not, as in Spikformer).
+    and whether the gradient passes through the reset (it does not, as in Spikformer). A departure: its equation 9
+    gives a step the gradient of its own spikes alone; here that of later steps comes back through ``U`` as well,
+    times ``leak``, as in any training through time.
     """
     return _DTSLIF.apply(currents, threshold, leak, gamma)  # type: ignore[no-any-return]

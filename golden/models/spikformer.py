@@ -76,7 +76,7 @@ def _convolved(owner: nn.Module, part: str, suffix: str, x: Tensor) -> Tensor:
     return y
 
 
-def _pooled(x: Tensor) -> Tensor:
+def pooled(x: Tensor) -> Tensor:
     """Maxima of (T, B, C, H, W) over windows of 3x3, stride 2."""
     return F.max_pool2d(x.flatten(0, 1), 3, 2, 1).unflatten(0, x.shape[:2])
 
@@ -86,7 +86,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, config: SpikformerConfig) -> None:
         super().__init__()
-        self.steps, self.pools, self.pool_first = config.steps, config.pools, config.pool_first
+        self.pools, self.pool_first = config.pools, config.pool_first
         self.normalisation = config.normalisation
         before = config.channels
         for i, after in enumerate(config.stem):
@@ -99,17 +99,17 @@ class PatchEmbed(nn.Module):
         self.rpe_bn = nn.BatchNorm2d(before)
         self.rpe_lif = SpikingLayer(config) if config.residual == "sew" else None
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, steps: int) -> Tensor:
         """Scaled images (B, C, H, W) to token maps (T, B, dim, h, w) of sums of spikes, or of currents."""
         x = images[None]  # the same at every step: convolved, and its currents pooled, once
         for i, pool in enumerate(self.pools):
             suffix = str(i) if i else ""
             x = _convolved(self, "proj", suffix, x.flatten(0, 1)).unflatten(0, x.shape[:2])
             if pool and self.pool_first:
-                x = _pooled(x)
-            x = getattr(self, f"proj_lif{suffix}")(x if i else x.expand(self.steps, -1, -1, -1, -1))
+                x = pooled(x)
+            x = getattr(self, f"proj_lif{suffix}")(x if i else x.expand(steps, -1, -1, -1, -1))
             if pool and not self.pool_first:
-                x = _pooled(x)
+                x = pooled(x)
         position = _convolved(self, "rpe", "", x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return position if self.rpe_lif is None else x + self.rpe_lif(position)
 
@@ -242,15 +242,27 @@ class Spikformer(nn.Module):
         self.block = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.head_lif = None if config.residual == "sew" else SpikingLayer(config)
         self.head = nn.Linear(config.dim, config.classes)
+        self.ahead: int | None = None
+        """Steps that training computes behind the last one that any mask leaves; None for all."""
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.patch_embed(self.scaled(images))
+        steps = self.steps_computed()
+        x = self.patch_embed(self.scaled(images), steps)
         x = x.flatten(3)  # (T, B, C, N)
         for block in self.block:
             x = block(x)
         if self.head_lif is not None:
             x = self.head_lif(x)
-        return self.head(x.mean(dim=(0, 3)))  # type: ignore[no-any-return]
+        means = x.mean(dim=(0, 3))
+        if steps < self.config.steps:  # the others are zeros
+            means = means * (steps / self.config.steps)
+        return self.head(means)  # type: ignore[no-any-return]
+
+    def steps_computed(self) -> int:
+        """``T_max``; in training, where `ahead` says so, fewer: no layer spikes in the steps that are left out."""
+        if self.ahead is None or not self.training or not self.config.dynamic:
+            return self.config.steps
+        return min(self.config.steps, max(self.time_steps().values()) + self.ahead)
 
     def scaled(self, images: Tensor) -> Tensor:
         """What the first convolution sees of uint8 images (B, C, H, W)."""

@@ -8,15 +8,20 @@ No code is published. Where the paper leaves a choice, this is the one taken:
 * Nothing in the paper keeps ``TP >= 0``, without which an intermediate step could be masked. `project_`,
   called after each optimiser step, does. ``T_l`` is the number of leading ones; a mask that is no prefix is
   an error.
-* Initial scores for "k of T steps" are not given. A step outside the open window 0 < TS < 2 gets no
-  gradient, and the paper's masks both grow and shrink, so all steps start inside: ``1 + 0.05 (k - j)`` for
-  the active steps and ``0.75 - 0.05 (j - k)`` for the others.
+* A departure: the paper's window 0 < TS < 2 is open, so that a score that reaches 0 or 2 never gets a gradient
+  again: a step that died stays dead, one that froze stays on, whatever the task needs. `project_` keeps all scores
+  in `LOWEST`..`HIGHEST`, inside the window. The window itself stays the paper's: without it, scores could wander
+  arbitrarily far from 1, and would come back as late.
+* Initial scores for "k of T steps" are not given. The paper's masks both grow and shrink, so all steps start inside
+  the window: ``1 + 0.05 (k - j)`` for the active steps and ``0.75 - 0.05 (j - k)`` for the others.
 * The neuron goes on below its mask only in training, where the gradient of a masked step needs its spikes;
   the mask being a prefix, nobody can tell. The *next* layer does go on: it has its own ``T_l``, bias and
   leak.
 * ``T_l = 0`` is reachable and means a silent layer. The paper's tables suggest a floor of one step: `floor`.
 * The mean of the head runs over ``T_max``, not over ``T_l``.
 * Weight decay does not apply to ``TP``.
+* Equation 8 counts all steps alike, as `mask_loss` does without weights. A departure: given weights, it counts what a
+  step of each layer costs those that read it (`golden.training.costs`).
 """
 
 from __future__ import annotations
@@ -27,6 +32,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+LOWEST, HIGHEST = 0.05, 1.95  # of the scores that `TimeMask.project_` leaves
 
 
 class _Step(torch.autograd.Function):
@@ -54,7 +61,7 @@ def initial_parameters(steps: int, initial: int) -> Tensor:
     if not 0 <= initial <= steps:
         raise ValueError(f"the initial time steps must be in 0..{steps}, not {initial!r}")
     active = [1 + min(0.05 * (initial - j), 0.9) for j in range(initial)]
-    masked = [max(0.75 - 0.05 * j, 0.01) for j in range(steps - initial)]
+    masked = [max(0.75 - 0.05 * j, LOWEST) for j in range(steps - initial)]
     score = torch.tensor(active + masked + [0.0])
     return score[:-1] - score[1:]
 
@@ -91,8 +98,8 @@ class TimeMask(nn.Module):
         return mask
 
     def forward(self, spikes: Tensor) -> Tensor:
-        """Spikes (T, ...) with the masked steps set to zero."""
-        return spikes * self.mask().view(-1, *(1,) * (spikes.dim() - 1))
+        """Spikes (T, ...), of the first steps at least, with the masked steps set to zero."""
+        return spikes * self.mask()[: len(spikes)].view(-1, *(1,) * (spikes.dim() - 1))
 
     @property
     def steps(self) -> int:
@@ -102,13 +109,23 @@ class TimeMask(nn.Module):
 
     @torch.no_grad()
     def project_(self) -> None:
-        """Clamp ``TP`` to the values that the method assumes, at least zero, so that masks stay prefixes."""
+        """Clamp ``TP`` to what the method assumes: at least zero, so that masks stay prefixes, and all scores in
+        `LOWEST`..`HIGHEST`, where they get gradients.
+        """
         self.tp.clamp_(min=0)
+        self.tp[-1:].clamp_(min=LOWEST)  # which all scores contain
+        high = scores(self.tp)
+        held = high.clamp(max=HIGHEST)
+        self.tp.copy_(torch.where(high > HIGHEST, held - torch.cat([held[1:], held.new_zeros(1)]), self.tp))
 
 
-def mask_loss(masks: Iterable[TimeMask]) -> Tensor:
-    """The sum of equation 8, without its factor: all active steps of the given layers' masks."""
+def mask_loss(masks: Iterable[TimeMask], weights: Iterable[Tensor | float] | None = None) -> Tensor:
+    """The sum of equation 8, without its factor: all active steps of the given layers' masks.
+
+    weights: what a step of each counts; 1 where they are left out, as in the paper.
+    """
     total = torch.zeros(())
-    for mask in masks:
-        total = total + mask.mask().sum()
+    chosen = list(masks)
+    for mask, weight in zip(chosen, [1.0] * len(chosen) if weights is None else weights, strict=True):
+        total = total + weight * mask.mask().sum()
     return total

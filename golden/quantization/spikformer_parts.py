@@ -26,7 +26,7 @@ def spikformer_parts(model: Spikformer) -> Blueprint:
     """ValueError with the layer's name where a time mask is no prefix."""
     config = model.config
     steps = model.time_steps()
-    *inner, last = _sites(config)
+    *inner, last = sites_of(config)
     layers = {layer.name: layer for layer in model.layers()}
     parts = [_part(site, layers[site.name], config, steps.get(site.name, config.steps)) for site in inner]
     return Blueprint(
@@ -39,7 +39,8 @@ def spikformer_parts(model: Spikformer) -> Blueprint:
     )
 
 
-def _sites(config: SpikformerConfig) -> list[Site]:
+def sites_of(config: SpikformerConfig) -> list[Site]:
+    """The layers of its integer network, without weights."""
     return sites(
         channels=config.channels,
         height=config.height,

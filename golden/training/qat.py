@@ -32,7 +32,7 @@ from spikeloom.golden.quantization.folding import folded_tensors
 from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.quantization.scales import Scales
 from spikeloom.golden.training.progress import EpochReport
-from spikeloom.golden.training.run_config import FinetuneConfig, RunConfig, of_header
+from spikeloom.golden.training.run_config import FinetuneConfig, RunConfig, SpikeConfig, of_header
 from spikeloom.golden.training.train import TrainingReport, train_run
 
 LEARNING_RATE = 5e-4  # its peak: a quarter to a sixth of the rates that made the shipped models
@@ -158,7 +158,7 @@ def finetuning(
         place = None if folder is None else str(folder)
         size = model.config.height if name == "folder" else run.data.size
         run = replace(run, data=replace(run.data, name=name, folder=place, size=size))  # type: ignore[arg-type]
-    return replace(run, model=model.config, train=changed, finetune=tuned)
+    return replace(run, model=model.config, train=changed, spikes=SpikeConfig(), init=None, finetune=tuned)
 
 
 def finetune(

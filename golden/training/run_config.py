@@ -94,6 +94,27 @@ class MaskConfig(Checked):
     """Layers that it covers."""
     rate: Annotated[float, Interval(ge=0, le=1e6)] = 0.3
     """Learning rate of the masks over that of the weights."""
+    cost: Literal["steps", "accumulates", "cycles"] = "steps"
+    """What the mask loss counts: active steps, as in the paper, or what a step costs those that read it
+    (`golden.training.costs`), over the mean of the layers."""
+    schedule: Literal["constant", "rise", "fall"] = "constant"
+    """Of the weight: it stays, rises from 0 or falls to 0, linearly."""
+    epochs: Annotated[int, Interval(ge=1)] | None = None
+    """After so many the masks stay as they are; null for never. It is the length of the schedule, too."""
+    ahead: Annotated[int, Interval(ge=1)] | None = None
+    """Steps that are computed behind the last one that any layer has, where masks have room to grow; null for all,
+    which is slower and gives those behind a gradient as well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpikeConfig(Checked):
+    """A penalty on spikes."""
+
+    weight: Annotated[float, Interval(ge=0, le=1e6)] = 0.0
+    """Factor of what the spikes of an image cost, over what a step costs in which every neuron spikes; 0 for no
+    penalty."""
+    cost: Literal["accumulates", "cycles"] = "accumulates"
+    """What they cost (`golden.training.costs`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +147,11 @@ class RunConfig(Checked):
     """How it is learned."""
     masks: MaskConfig = field(default_factory=MaskConfig)
     """How time masks are."""
+    spikes: SpikeConfig = field(default_factory=SpikeConfig)
+    """What keeps spikes rare."""
+    init: str | None = None
+    """A checkpoint, or the name of a model that comes with the package, whose weights and batch norms the run begins
+    with. Its time steps may be others; time masks begin as in `model`. null for random weights."""
     pretrain: PretrainConfig | None = None
     """What an E-SpikeFormer learns of hidden patches before it learns classes; null for nothing."""
     finetune: FinetuneConfig | None = None
@@ -140,6 +166,10 @@ class RunConfig(Checked):
             raise ValueError(f"architecture must be that of the model, {made}, not {self.architecture!r}")
         if self.pretrain is not None and self.architecture != "e_spikeformer":
             raise ValueError(f"pretrain is for the architecture e_spikeformer, not {self.architecture}")
+        if self.pretrain is not None and self.init is not None:
+            raise ValueError("pretrain and init both say what training begins with: leave one out")
+        if self.spikes.weight and self.architecture != "spikformer":
+            raise ValueError(f"spikes.weight is for the architecture spikformer, not {self.architecture}")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

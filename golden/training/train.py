@@ -30,7 +30,8 @@ from spikeloom.golden.training.parallel import Processes, local_device, processe
 from spikeloom.golden.training.pretrain import pretrain
 from spikeloom.golden.training.progress import EpochReport, Hooks
 from spikeloom.golden.training.run_config import RunConfig, TrainConfig, check_data
-from spikeloom.golden.training.training_loop import ENOUGH, TrainingLoop
+from spikeloom.golden.training.training_loop import ENOUGH, STATE, TrainingLoop
+from spikeloom.golden.training.warm_start import begin_with
 
 # The model that is shipped for the digits. Its attention fires at the integer 8 of Spikformer: this neuron
 # does not halve its input, so that its real threshold is 1 and not 0.5.
@@ -128,6 +129,8 @@ def _trained(
     with torch_threads(run.train.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.train.seed)
         model = start or make_model(run.model)
+        if run.init is not None and start is None and (restart or folder is None or not (folder / STATE).is_file()):
+            begin_with(model, run.init)
         if run.pretrain is not None and start is None:
             pretrain(model, run, team, device, train_set, test_set, folder, hooks, restart=restart)
         training = TrainingLoop(run, team, device, train_set, test_set, folder, model)

@@ -20,9 +20,10 @@ from spikeloom.common.files import written_aside
 from spikeloom.golden.data import datasets
 from spikeloom.golden.data.images import Images
 from spikeloom.golden.models.architectures import Model
-from spikeloom.golden.models.time_mask import mask_loss
+from spikeloom.golden.models.spikformer import Spikformer
 from spikeloom.golden.training import training_state
 from spikeloom.golden.training.augment import augment, mix
+from spikeloom.golden.training.costs import CostLoss
 from spikeloom.golden.training.evaluation import count_correct, recalibrate
 from spikeloom.golden.training.parallel import Processes
 from spikeloom.golden.training.progress import EpochReport, Hooks, tensorboard
@@ -62,6 +63,9 @@ class TrainingLoop:
             self.mean = {key: x.detach().clone() for key, x in self.learner.named_parameters()}
         self.optimizer = _optimizer(self.learner, run)
         self.batches = math.ceil(len(self.chosen) / run.train.batch_size)
+        self.costs = CostLoss(model, run)
+        if isinstance(model, Spikformer):
+            model.ahead = run.masks.ahead
         self.history: list[dict[str, Any]] = []
         if team.rank:  # processes change their images differently
             torch.manual_seed(run.train.seed + 1_000_003 * team.rank)
@@ -92,11 +96,11 @@ class TrainingLoop:
         order = team.of_main(torch.randperm(len(self.chosen)), self.device)
         for together in order.split(train.batch_size):
             self._set_rate(step)
-            step += 1
             if len(together) >= team.count:
                 share = together[team.rank :: team.count]
-                total += self._step(share, epoch, parallel) * len(share)
+                total += self._step(share, epoch, step, parallel) * len(share)
                 seen += len(share)
+            step += 1
             hooks.step(step, train.epochs * self.batches)
         self.learner.eval()
         total, all_seen = team.summed(total, seen, device=self.device)
@@ -112,8 +116,8 @@ class TrainingLoop:
             images_per_second=all_seen / seconds,
         )
 
-    def _step(self, share: Tensor, epoch: int, parallel: torch.nn.Module) -> float:
-        """Learn from the given images; the loss."""
+    def _step(self, share: Tensor, epoch: int, step: int, parallel: torch.nn.Module) -> float:
+        """Learn from the given images; the loss, without what steps and spikes cost. step: those done before."""
         run, model = self.run, self.model
         numbers = self.chosen[share.numpy()]
         images = torch.from_numpy(self.train_set.batch(numbers)).to(self.device)
@@ -122,9 +126,7 @@ class TrainingLoop:
         shown = float(loss.detach())
         if not math.isfinite(shown):
             raise ValueError(f"the loss became {shown} in epoch {epoch}; lower train.learning_rate")
-        masks = model.masks(run.masks.groups)
-        if masks:
-            loss = loss + run.masks.weight * mask_loss(masks)
+        loss = loss + self.costs.loss(self._masks_done(step))
         self.optimizer.zero_grad()
         loss.backward()
         if run.train.clip is not None:
@@ -139,7 +141,7 @@ class TrainingLoop:
         return shown
 
     def loss(self, images: Tensor, labels: Tensor, epoch: int, parallel: torch.nn.Module) -> Tensor:
-        """Of a batch of images, without that of the time masks."""
+        """Of a batch of images, without what steps and spikes cost."""
         run = self.run
         images, targets = mix(augment(images, run.augment), labels, run.model.classes, run.augment, epoch=epoch)
         with self.precision():
@@ -162,6 +164,12 @@ class TrainingLoop:
             share = lowest + (1 - lowest) * share if lowest else share
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
+        if self._masks_done(step) >= 1:
+            self.optimizer.param_groups[-1]["lr"] = 0.0
+
+    def _masks_done(self, step: int) -> float:
+        """The share of the training of the masks that lies behind a step."""
+        return step / (self.batches * (self.run.masks.epochs or self.run.train.epochs))
 
     def score(self) -> float | None:
         """What an epoch's record has for the accuracy."""
@@ -247,6 +255,6 @@ def _optimizer(model: torch.nn.Module, run: RunConfig) -> torch.optim.Optimizer:
     groups: list[dict[str, Any]] = [
         {"params": [x for x in others if x.dim() > 1], "weight_decay": decay, "peak": rate},
         {"params": [x for x in others if x.dim() < 2], "weight_decay": 0.0, "peak": rate},
-        {"params": masks, "weight_decay": 0.0, "peak": rate * run.masks.rate},
+        {"params": masks, "weight_decay": 0.0, "peak": rate * run.masks.rate},  # the last one
     ]
     return torch.optim.AdamW(groups, lr=rate)

@@ -3,7 +3,17 @@
 import pytest
 import torch
 
-from spikeloom.golden.models.time_mask import TimeMask, initial_parameters, mask_loss, prefix_length, scores
+from spikeloom.golden.models.spikformer import SpikingLayer
+from spikeloom.golden.models.spikformer_config import SpikformerConfig
+from spikeloom.golden.models.time_mask import (
+    HIGHEST,
+    LOWEST,
+    TimeMask,
+    initial_parameters,
+    mask_loss,
+    prefix_length,
+    scores,
+)
 
 
 def mask_of(values, *, floor=False):
@@ -86,6 +96,79 @@ def test_projection_makes_masks_prefixes():
     mask.project_()
     assert mask.tp.tolist() == [0.0, 0.5, 0.75]
     assert mask.steps == 2
+
+
+def test_projection_keeps_all_scores_inside_the_window():
+    dead = mask_of([0.0, 0.0, -0.5, 0.0])
+    dead.project_()
+    assert scores(dead.tp).tolist() == [pytest.approx(LOWEST)] * 4 and dead.steps == 0
+    frozen = mask_of([0.25, 0.5, 0.75, 1.5])
+    frozen.project_()
+    assert scores(frozen.tp).tolist() == pytest.approx([HIGHEST, HIGHEST, HIGHEST, 1.5]) and frozen.steps == 4
+    assert bool((frozen.tp >= 0).all())
+    inside = mask_of([0.25, 0.125, 0.75, 0.5])
+    before = inside.tp.clone()
+    inside.project_()
+    assert torch.equal(inside.tp, before)  # to the last bit
+
+
+def trained(layer, target, steps, *, mask_weight=0.0):
+    """Train the layer's mask alone: neurons that fire in each step are to fire in that share of ``T_max``."""
+    optimizer = torch.optim.AdamW(layer.parameters(), 5e-3, weight_decay=0.0)
+    currents = torch.full((4, 2, 3, 5), 10.0)
+    seen = []
+    for _ in range(steps):
+        share = layer(currents).mean(0)
+        loss = (share - target).square().mean() + mask_weight * mask_loss([layer.time_mask])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        layer.time_mask.project_()
+        seen.append(layer.steps)
+    return seen
+
+
+def layer_of(**more):
+    return SpikingLayer(SpikformerConfig(dynamic=True, steps=4, **more))
+
+
+@pytest.mark.trains
+def test_a_mask_grows_where_the_task_needs_more_steps():
+    layer = layer_of(initial_steps=1)
+    assert trained(layer, 1.0, 400)[-1] == 4
+    assert sorted(set(trained(layer_of(initial_steps=1), 0.75, 400)[-50:])) in ([3], [2, 3], [3, 4], [2, 3, 4])
+
+
+@pytest.mark.trains
+def test_a_mask_that_died_recovers_and_one_that_froze_shrinks():
+    layer = layer_of(initial_steps=2, floor=False)
+    assert trained(layer, 1.0, 1200, mask_weight=1.0)[-1] == 0  # the mask loss is all that counts
+    assert trained(layer, 1.0, 1200)[-1] == 4  # then the task
+    layer = layer_of(initial_steps=2)
+    assert trained(layer, 2.0, 1200)[-1] == 4  # wants more than there are: scores rise as far as they may
+    assert trained(layer, 0.25, 1200, mask_weight=0.01)[-1] == 1
+
+
+def test_without_the_projection_they_do_not(monkeypatch):
+    """As in the paper, where nothing keeps a score inside the open window."""
+
+    def paper(mask):
+        mask.tp.data.clamp_(min=0)
+
+    monkeypatch.setattr(TimeMask, "project_", paper)
+    layer = layer_of(initial_steps=2, floor=False)
+    assert trained(layer, 1.0, 1200, mask_weight=1.0)[-1] == 0
+    assert set(trained(layer, 1.0, 1200)) == {0}
+
+
+def test_the_mask_loss_takes_weights():
+    first, second = mask_of([0.25, 0.25, 1.0]), mask_of([1.0, 0.0, 0.25])
+    loss = mask_loss([first, second], [0.5, torch.tensor(4.0)])
+    assert loss.item() == 3 * 0.5 + 4
+    loss.backward()
+    assert first.tp.grad[0].item() == 0.5 and second.tp.grad[0].item() == 4
+    with pytest.raises(ValueError):
+        mask_loss([first, second], [0.5])
 
 
 def test_prefix_length_counts_leading_ones():

@@ -444,7 +444,7 @@ def test_train_command_with_a_file(tmp_path, capsys, monkeypatch):
         (["train", "gone.yaml"], "no such file: gone.yaml"),
         (["train", "gone.yaml", "--epochs", "3"], "--epochs is for the digits model; with a file, use --set"),
         (["train", "gone.yaml", "--time-steps", "3"], "--time-steps is for the digits model"),
-        (["train", "--set", "train.epochs=3"], "--set, --data and --restart need a configuration file"),
+        (["train", "--set", "train.epochs=3"], "--set, --data, --restart and --init need a configuration file"),
     ],
 )
 def test_train_command_mistakes(line, expected, tmp_path, capsys, monkeypatch):
