@@ -13,8 +13,6 @@ def check_supported(network: Network, lanes: int) -> None:
     for layer in network.layers:
         where = f"layer {layer.name!r}"
         _check_neurons(layer, where)
-        if layer.kind in ("attention", "readout"):
-            _check_geometry(layer, where)
         if layer.kind == "attention":
             _check_attention(layer, where, lanes)
         if layer.kind == "readout":
@@ -42,13 +40,6 @@ def _check_neurons(layer: Layer, where: str) -> None:
             f"{where}: membrane shortcuts come later: for now the core adds spikes to spikes; "
             'a Spikformer trained with residual="sew" can be compiled'
         )
-
-
-def _check_geometry(layer: Layer, where: str) -> None:
-    """Golden reads each position of an attention or a readout once; the core would follow these fields."""
-    for name, only in (("kernel", 1), ("stride", 1), ("padding", 0)):
-        if getattr(layer, name) != only:
-            raise CompileError(f"{where}: {name} of a {layer.kind} layer must be {only}, not {getattr(layer, name)}")
 
 
 def _check_readout(layer: Layer, where: str, network: Network) -> None:

@@ -9,15 +9,15 @@ comes back with its own integers.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import nir
 import numpy as np
 from annotated_types import Interval, Len
 
-from spikeloom.common.schema import checked
+from spikeloom.common.schema import Checked, checked
 from spikeloom.golden.bounds import LARGEST_SIDE, LONGEST_NAME, MOST_STEPS
 from spikeloom.golden.exchange.nir_layers import Chain, Part
 from spikeloom.golden.exchange.nir_nodes import NEURONS, POOLS, TAKEN, pair, text, told
@@ -26,8 +26,8 @@ from spikeloom.golden.quantization.scales import Scales
 
 
 @dataclass(frozen=True, kw_only=True)
-class _File:
-    """What a file that we wrote says of the whole network."""
+class _Known(Checked):
+    """What NIR does not say of the whole network: a file that we wrote does, or the caller."""
 
     name: Annotated[str, Len(1, LONGEST_NAME)] = "nir"
     """As `Network.name`."""
@@ -45,10 +45,10 @@ class _File:
     """Layers that are not in the file, with the reason."""
 
 
-def _file_of(graph: nir.NIRGraph) -> _File:
+def _known_of(graph: nir.NIRGraph) -> _Known:
     """ValueError where what we wrote was changed into what it cannot be; the defaults for files of other programs."""
-    known = {x.name for x in fields(_File)}
-    return checked(_File, {key: x for key, x in told(graph).items() if key in known}, "metadata")
+    known = {x.name for x in fields(_Known)}
+    return checked(_Known, {key: x for key, x in told(graph).items() if key in known}, "metadata")
 
 
 def import_nir(
@@ -76,43 +76,37 @@ def import_nir(
         no chain of layers.
     """
     graph = source if isinstance(source, nir.NIRGraph) else _read(Path(source))
-    ours = _file_of(graph)
-    steps = ours.steps if steps is None else steps
-    dt = ours.dt if dt is None else dt
-    pixel_scale = ours.pixel_scale if pixel_scale is None else pixel_scale
-    for what, value in (("steps", steps), ("dt", dt), ("pixel_scale", pixel_scale)):
-        if not value > 0:
-            raise ValueError(f"{what} must be positive, not {value!r}")
+    given: dict[str, Any] = {"steps": steps, "name": name, "dt": dt, "pixel_scale": pixel_scale}
+    known = replace(_known_of(graph), **{key: x for key, x in given.items() if x is not None})
     if weight_bits not in (4, 8):
         raise ValueError(f"weight_bits must be 4 or 8, not {weight_bits!r}")
-    order = _chain(graph, dt)
-    shape = tuple(int(n) for n in np.ravel(graph.nodes[order[0]].output_type["output"]))
+    first, *inner, _ = _chain(graph, known.dt)
+    shape = tuple(int(n) for n in np.ravel(graph.nodes[first].output_type["output"]))
     if len(shape) not in (1, 3):
-        raise ValueError(f"node {order[0]!r}: the input must have shape (C,) or (C, H, W), not {shape}")
+        raise ValueError(f"node {first!r}: the input must have shape (C,) or (C, H, W), not {shape}")
+    channels, height, width = image = shape if len(shape) == 3 else (*shape, 1, 1)
     chain = Chain(
-        steps=steps,
-        dt=dt,
-        pixel_scale=pixel_scale,
+        steps=known.steps,
+        dt=known.dt,
+        pixel_scale=known.pixel_scale,
         weight_bits=weight_bits,
         scales=scales,
-        part=Part.behind(shape if len(shape) == 3 else (*shape, 1, 1), flat=len(shape) == 1),
+        part=Part.behind(image, flat=len(shape) == 1),
     )
-    for node in order[1:-1]:
+    for node in inner:
         chain.take(node, graph.nodes[node])
     chain.finish()
-    image = shape if len(shape) == 3 else (*shape, 1, 1)
-    origin = {"nir": {"nodes": len(graph.nodes), "left_out": ours.left_out}}
     return Network(
-        name=name or ours.name,
-        steps=steps,
-        channels=image[0],
-        height=image[1],
-        width=image[2],
+        name=known.name,
+        steps=known.steps,
+        channels=channels,
+        height=height,
+        width=width,
         layers=tuple(chain.layers),
-        pixel_scale=pixel_scale,
-        padding_pixel=ours.padding_pixel,
-        frame=ours.frame,
-        provenance=origin,
+        pixel_scale=known.pixel_scale,
+        padding_pixel=known.padding_pixel,
+        frame=known.frame,
+        provenance={"nir": {"nodes": len(graph.nodes), "left_out": known.left_out}},
     )
 
 

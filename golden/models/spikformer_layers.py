@@ -26,71 +26,106 @@ class Site:
     fields: dict[str, Any]
 
 
-def sites(
-    *,
-    channels: int,
-    height: int,
-    width: int,
-    stem: Sequence[int],
-    pools: Sequence[bool],
-    depth: int,
-    heads: int,
-    hidden: int,
-    classes: int,
-    framed: bool = False,
-    pool_first: bool = False,
-    residual: Literal["sew", "ms"] = "sew",
-) -> list[Site]:
-    """Layers of a Spikformer in execution order.
+@dataclass(frozen=True, kw_only=True)
+class SpikformerShape:
+    """What decides the graph of a Spikformer."""
 
-    stem: channels of each convolution of the embedding, the last is the model's width. pools: which of them
-    pool; pool_first: before their neurons. hidden: channels of the MLP. framed: the image comes with a frame one
-    pixel wide, which is the first convolution's padding. residual: "sew" adds spikes to spikes, "ms" currents to
-    currents, which neurons of their own then turn into spikes. Source: official Spikformer, for "ms" Spikingformer,
-    for pool_first SpikingJelly 2.x; the tokens keep their 2-D map.
+    channels: int
+    """Of the image."""
+    height: int
+    """Rows of the image, without its frame."""
+    width: int
+    """Columns of the image, likewise."""
+    framed: bool = False
+    """The image comes with a frame one pixel wide, which is the first convolution's padding."""
+    stem: Sequence[int]
+    """Channels of each convolution of the embedding; the last is the model's width."""
+    pools: Sequence[bool]
+    """Which of them pool."""
+    pool_first: bool = False
+    """They pool before their neurons."""
+    depth: int
+    """Blocks."""
+    heads: int
+    """Of the attention."""
+    hidden: int
+    """Channels of the MLP."""
+    classes: int
+    """Of the readout."""
+    residual: Literal["sew", "ms"] = "sew"
+    """"sew" adds spikes to spikes, "ms" currents to currents, which neurons of their own then turn into spikes."""
+
+    def __post_init__(self) -> None:
+        if len(self.stem) != len(self.pools) or not self.stem:
+            raise ValueError(f"the stem has {len(self.stem)} stages, but {len(self.pools)} pooling flags")
+        if self.dim % self.heads:
+            raise ValueError(f"{self.dim} channels cannot be split over {self.heads} heads")
+
+    @property
+    def dim(self) -> int:
+        """Channels of a token."""
+        return self.stem[-1]
+
+
+def sites(shape: SpikformerShape) -> list[Site]:
+    """Layers of a Spikformer in execution order; the tokens keep their 2-D map.
+
+    Source: official Spikformer, for "ms" Spikingformer, for pool_first SpikingJelly 2.x.
     """
-    if len(stem) != len(pools) or not stem:
-        raise ValueError(f"the stem has {len(stem)} stages, but {len(pools)} pooling flags")
-    dim = stem[-1]
-    if dim % heads:
-        raise ValueError(f"{dim} channels cannot be split over {heads} heads")
-    found: list[Site] = []
-    size = [height, width]
+    graph = _Graph(shape)
+    x = graph.embedding()
+    for i in range(shape.depth):
+        x = graph.block(f"block.{i}", x)
+    graph.add("head", "head", (graph.spikes("head_in", "head", x),), shape.classes, kind="readout")
+    return graph.sites
 
-    def add(name: str, group: str, inputs: tuple[str, ...], shape: tuple[int, int], **more: Any) -> str:
-        fields = dict(name=name, group=group, inputs=inputs, channels_in=shape[0], channels_out=shape[1])
-        fields |= dict(height_in=size[0], width_in=size[1], **more)
-        found.append(Site(name=name, fields=fields))
+
+class _Graph:
+    """Sites while they are added; each layer is called by its name."""
+
+    def __init__(self, shape: SpikformerShape) -> None:
+        self.shape = shape
+        self.fires = shape.residual == "sew"
+        self.sites: list[Site] = []
+        self.size = [shape.height, shape.width]  # that the next layer reads
+        self.channels = {IMAGE: shape.channels}  # of each tensor
+
+    def add(self, name: str, group: str, inputs: tuple[str, ...], channels: int, **more: Any) -> str:
+        """A layer that makes so many channels."""
+        fields = dict(name=name, group=group, inputs=inputs, channels_in=self.channels[inputs[0]])
+        fields |= dict(channels_out=channels, height_in=self.size[0], width_in=self.size[1], **more)
+        self.sites.append(Site(name=name, fields=fields))
+        self.channels[name] = channels
         return name
 
-    x, width_in = IMAGE, channels
-    for i, (out, pool) in enumerate(zip(stem, pools, strict=True)):
-        inside = framed and not i
-        size = [n + 2 * inside for n in size]
-        pooling = dict(pool=pool, pool_first=pool and pool_first)
-        x = add(f"sps.{i}", "sps", (x,), (width_in, out), kernel=3, padding=int(not inside), **pooling)
-        size = [n - 2 * inside for n in size]
-        width_in = out
-        if pool:
-            size = [(n + 1) // 2 for n in size]
-    fires = residual == "sew"
+    def embedding(self) -> str:
+        """Convolutions, and the position embedding."""
+        shape, x = self.shape, IMAGE
+        for i, (channels, pool) in enumerate(zip(shape.stem, shape.pools, strict=True)):
+            inside = shape.framed and not i
+            self.size = [n + 2 * inside for n in self.size]
+            pooling = dict(pool=pool, pool_first=pool and shape.pool_first)
+            x = self.add(f"sps.{i}", "sps", (x,), channels, kernel=3, padding=int(not inside), **pooling)
+            self.size = [n - 2 * inside for n in self.size]
+            if pool:
+                self.size = [(n + 1) // 2 for n in self.size]
+        residual = x if self.fires else None
+        return self.add("rpe", "sps", (x,), shape.dim, kernel=3, padding=1, fires=self.fires, residual=residual)
 
-    def spikes(name: str, group: str, x: str) -> str:
+    def block(self, name: str, x: str) -> str:
+        """Attention and MLP, each added to its input."""
+        dim, heads = self.shape.dim, self.shape.heads
+        a = self.spikes(f"{name}.attn_in", "qkv", x)
+        qkv = tuple(self.add(f"{name}.{part}", "qkv", (a,), dim) for part in "qkv")
+        a = self.add(f"{name}.attn", "attn", qkv, dim, kind="attention", heads=heads)
+        x = self.add(f"{name}.proj", "attn", (a,), dim, fires=self.fires, residual=x)
+        a = self.spikes(f"{name}.mlp_in", "mlp", x)
+        a = self.add(f"{name}.fc1", "mlp", (a,), self.shape.hidden)
+        return self.add(f"{name}.fc2", "mlp", (a,), dim, fires=self.fires, residual=x)
+
+    def spikes(self, name: str, group: str, x: str) -> str:
         """The tensor that a dot product reads: the residual sum itself, or what its neurons fire."""
-        return x if fires else add(name, group, (x,), (dim, dim), kind="neurons")
-
-    x = add("rpe", "sps", (x,), (dim, dim), kernel=3, padding=1, fires=fires, residual=x if fires else None)
-    for i in range(depth):
-        block = f"block.{i}"
-        a = spikes(f"{block}.attn_in", "qkv", x)
-        qkv = tuple(add(f"{block}.{part}", "qkv", (a,), (dim, dim)) for part in "qkv")
-        a = add(f"{block}.attn", "attn", qkv, (dim, dim), kind="attention", heads=heads)
-        x = add(f"{block}.proj", "attn", (a,), (dim, dim), fires=fires, residual=x)
-        a = spikes(f"{block}.mlp_in", "mlp", x)
-        a = add(f"{block}.fc1", "mlp", (a,), (dim, hidden))
-        x = add(f"{block}.fc2", "mlp", (a,), (hidden, dim), fires=fires, residual=x)
-    add("head", "head", (spikes("head_in", "head", x),), (dim, classes), kind="readout")
-    return found
+        return x if self.fires else self.add(name, group, (x,), self.shape.dim, kind="neurons")
 
 
 def collapsed(steps: Mapping[str, int]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from spikeloom.golden.models.spikformer_layers import NEURONS, Site, sites
+from spikeloom.golden.models.spikformer_layers import NEURONS, Site, SpikformerShape, sites
 from spikeloom.golden.network import IMAGE, Layer, Network, Neuron
 from spikeloom.golden.network.execute import LayerRunner
 from spikeloom.golden.network.neurons import lif
@@ -53,7 +53,7 @@ def random_network(
     rng = np.random.default_rng(seed)
     kind = NEURONS[neuron] if isinstance(neuron, str) else neuron
     pools = (False,) * (len(stem) - 1) + (True,) if pools is None else pools
-    found = sites(
+    shape = SpikformerShape(
         channels=channels,
         height=height,
         width=width,
@@ -66,6 +66,7 @@ def random_network(
         residual=residual,
         pool_first=pool_first,
     )
+    found = sites(shape)
     if time_steps == "random":
         drawn = {site.name: int(rng.integers(1, steps + 1)) * int(rng.random() > 1 / 8) for site in found}
     else:

@@ -12,7 +12,7 @@ from spikeloom.golden.models.branch import Branch
 from spikeloom.golden.models.pixels import PIXEL_SCALE, PIXEL_TOP
 from spikeloom.golden.models.spikformer import ATTENTION_SCALE, Spikformer, Stage
 from spikeloom.golden.models.spikformer_config import SpikformerConfig
-from spikeloom.golden.models.spikformer_layers import NEURONS, Site, sites
+from spikeloom.golden.models.spikformer_layers import NEURONS, Site, SpikformerShape, sites
 from spikeloom.golden.network import IMAGE
 from spikeloom.golden.quantization.firing import Threshold
 from spikeloom.golden.quantization.folding import fold, head_of
@@ -41,7 +41,7 @@ def spikformer_parts(model: Spikformer) -> Blueprint:
 
 def sites_of(config: SpikformerConfig) -> list[Site]:
     """The layers of its integer network, without weights."""
-    return sites(
+    shape = SpikformerShape(
         channels=config.channels,
         height=config.height,
         width=config.width,
@@ -55,6 +55,7 @@ def sites_of(config: SpikformerConfig) -> list[Site]:
         hidden=config.hidden,
         classes=config.classes,
     )
+    return sites(shape)
 
 
 def _part(site: Site, layer: Branch, config: SpikformerConfig, steps: int) -> Part:

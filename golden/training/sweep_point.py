@@ -25,9 +25,11 @@ from spikeloom.common.schema import checked
 from spikeloom.common.strict_yaml import put
 from spikeloom.golden.analysis.operations import TOTAL, operations
 from spikeloom.golden.data import datasets
+from spikeloom.golden.data.images import Images
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.models.spikformer import Spikformer
 from spikeloom.golden.models.spikformer_layers import collapsed
+from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.training.progress import EpochReport
@@ -126,23 +128,30 @@ def run_point(
     train_set, held_out = (
         datasets.open_images(config.data.name, split, where, size=config.data.size) for split in ("train", "test")
     )
-    count = len(held_out.labels)
-    numbers = datasets.spread_out(count, min(images or count, count))
-    chosen, labels = held_out.batch(numbers), held_out.labels[numbers]
-    work = operations(network, chosen)
-    pixels = sum(work[layer.name].unary for layer in network.layers if layer.direct)
     learned = config.data.train_images or len(train_set.labels)
     return {
         "accuracy": report.accuracy,
-        "accuracy_integer": execute(network, chosen).accuracy(labels),
+        **_measured(network, held_out, images),
         "t_avg": report.t_avg,
         "t_per_layer": report.t_per_layer,
         "collapsed": collapsed(report.t_per_layer),
-        "activity": work[TOTAL].activity,
-        "sops": work[TOTAL].unary + work[TOTAL].product_unary - pixels,
-        "images": len(numbers),
         "parameters": report.parameters,
         "epochs": config.train.epochs,
         "seed": config.train.seed,
         "train_seconds": round(sum(learned / x.images_per_second for x in history.values()), 1),
+    }
+
+
+def _measured(network: Network, held_out: Images, images: int | None) -> dict[str, Any]:
+    """What is measured of the integer network, on as many of the images as wanted, None for all."""
+    count = len(held_out.labels)
+    numbers = datasets.spread_out(count, min(images or count, count))
+    chosen = held_out.batch(numbers)
+    work = operations(network, chosen)
+    pixels = sum(work[layer.name].unary for layer in network.layers if layer.direct)
+    return {
+        "accuracy_integer": execute(network, chosen).accuracy(held_out.labels[numbers]),
+        "activity": work[TOTAL].activity,
+        "sops": work[TOTAL].unary + work[TOTAL].product_unary - pixels,
+        "images": len(numbers),
     }

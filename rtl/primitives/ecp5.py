@@ -126,6 +126,26 @@ def _primary_div(multiplier: int, output_div: int, vco_hz: float) -> int | None:
     return None
 
 
+_SETTINGS = dict(
+    a_ICP_CURRENT="12",
+    a_LPF_RESISTOR="8",
+    a_MFG_ENABLE_FILTEROPAMP="1",
+    a_MFG_GMCREF_SEL="2",
+    p_PLLRST_ENA="DISABLED",
+    p_INTFB_WAKE="DISABLED",
+    p_STDBY_ENABLE="DISABLED",
+    p_DPHASE_SOURCE="DISABLED",
+    p_OUTDIVIDER_MUXA="DIVA",
+    p_OUTDIVIDER_MUXB="DIVB",
+    p_OUTDIVIDER_MUXC="DIVC",
+    p_OUTDIVIDER_MUXD="DIVD",
+)
+"""Attributes and parameters that no frequency changes."""
+_IDLE = dict(RST=0, STDBY=0, PLLWAKESYNC=0, ENCLKOP=0, ENCLKOS=0)
+_IDLE |= dict(PHASESEL0=0, PHASESEL1=0, PHASEDIR=1, PHASESTEP=1, PHASELOADREG=1)
+"""Levels of the inputs that are not used: no reset, no standby, no shift of the phase."""
+
+
 class Pll(wiring.Component):
     """One EHXPLLL that makes one clock from another; not for simulation.
 
@@ -171,18 +191,7 @@ class Pll(wiring.Component):
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=f"{p.input_hz / 1e6:.6f}",
             a_FREQUENCY_PIN_CLKOP=f"{p.vco_hz / p.primary_div / 1e6:.6f}",
-            a_ICP_CURRENT="12",
-            a_LPF_RESISTOR="8",
-            a_MFG_ENABLE_FILTEROPAMP="1",
-            a_MFG_GMCREF_SEL="2",
-            p_PLLRST_ENA="DISABLED",
-            p_INTFB_WAKE="DISABLED",
-            p_STDBY_ENABLE="DISABLED",
-            p_DPHASE_SOURCE="DISABLED",
-            p_OUTDIVIDER_MUXA="DIVA",
-            p_OUTDIVIDER_MUXB="DIVB",
-            p_OUTDIVIDER_MUXC="DIVC",
-            p_OUTDIVIDER_MUXD="DIVD",
+            **_SETTINGS,
             p_FEEDBK_PATH="CLKOP",
             p_CLKI_DIV=p.input_div,
             p_CLKFB_DIV=p.feedback_div,
@@ -194,16 +203,7 @@ class Pll(wiring.Component):
             i_CLKFB=primary,
             o_CLKOP=primary,
             o_LOCK=self.locked,
-            i_RST=Const(0, 1),
-            i_STDBY=Const(0, 1),
-            i_PHASESEL0=Const(0, 1),
-            i_PHASESEL1=Const(0, 1),
-            i_PHASEDIR=Const(1, 1),
-            i_PHASESTEP=Const(1, 1),
-            i_PHASELOADREG=Const(1, 1),
-            i_PLLWAKESYNC=Const(0, 1),
-            i_ENCLKOP=Const(0, 1),
-            i_ENCLKOS=Const(0, 1),
+            **{f"i_{pin}": Const(level, 1) for pin, level in _IDLE.items()},
             **output,
         )
         return m

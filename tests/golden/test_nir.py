@@ -276,7 +276,7 @@ def test_files_that_are_no_nir(tmp_path):
     (tmp_path / "text.nir").write_text("no HDF5")
     with pytest.raises(ValueError, match="text.nir is no NIR file"):
         import_nir(tmp_path / "text.nir")
-    with pytest.raises(ValueError, match="dt must be positive, not 0"):
+    with pytest.raises(ValueError, match="dt must be above 0, not 0"):
         import_nir(foreign(np.random.default_rng(0)), dt=0)
 
 
