@@ -4,6 +4,7 @@ from enum import IntEnum
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import enum, stream, wiring
+from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..core.registers import ADDRESS_BITS, HostBus
@@ -30,6 +31,19 @@ class _State(enum.Enum, shape=unsigned(3)):  # type: ignore[call-arg]
     DISCARD = 7
 
 
+FRAME = StructLayout(
+    {
+        "fixed": 1,  # all words have one address
+        "read": 1,
+        "words": 8,  # still to come
+        "byte": 2,  # of an address or a word; the most significant comes first
+        "address": ADDRESS_BITS,
+        "word": 32,
+    }
+)
+LAST_BYTE = 3
+
+
 class _Frames(wiring.Component):
     """Frames of bytes to accesses of the bus: `UartBridge` without the serial line."""
 
@@ -46,22 +60,14 @@ class _Frames(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        state = Signal(_State)
-        fixed, read = Signal(), Signal()
-        words = Signal(8)  # still to come
-        byte = Signal(2)  # of an address or a word; the most significant comes first
-        address = Signal(ADDRESS_BITS)
-        word = Signal(32)
-        shifted = Cat(self.received.payload, word)[:32]
-        last_byte = byte == 3
-
+        state, frame = Signal(_State), Signal(FRAME)
         m.d.comb += [
             self.host.request.eq((state == _State.WRITE) | (state == _State.READ)),
             self.host.write.eq(state == _State.WRITE),
-            self.host.address.eq(address),
-            self.host.write_data.eq(word),
+            self.host.address.eq(frame.address),
+            self.host.write_data.eq(frame.word),
             self.sent.valid.eq(state == _State.SEND),
-            self.sent.payload.eq(word[24:]),
+            self.sent.payload.eq(frame.word[24:]),
             self.received.ready.eq(~self.host.request & (state != _State.SEND)),
         ]
         taken = self.received.valid & self.received.ready
@@ -69,52 +75,58 @@ class _Frames(wiring.Component):
         done = self.host.request & self.host.acknowledge
 
         with m.If(taken | given):
-            m.d.sync += byte.eq(byte + 1)
+            m.d.sync += frame.byte.eq(frame.byte + 1)
         with m.If(done):
-            m.d.sync += [address.eq(Mux(fixed, address, address + 1)), words.eq(words - 1)]
-
+            m.d.sync += [
+                frame.address.eq(Mux(frame.fixed, frame.address, frame.address + 1)),
+                frame.words.eq(frame.words - 1),
+            ]
         with m.Switch(state):
-            with m.Case(_State.COMMAND):
-                m.d.sync += byte.eq(0)
-                with m.If(taken):
-                    m.d.sync += state.eq(_State.DISCARD)
-                    for command in Command:
-                        with m.If(self.received.payload == command):
-                            m.d.sync += [
-                                fixed.eq(command in (Command.WRITE_FIXED, Command.READ_FIXED)),
-                                read.eq(command in (Command.READ, Command.READ_FIXED)),
-                                state.eq(_State.LENGTH),
-                            ]
-            with m.Case(_State.LENGTH):
-                m.d.sync += [words.eq(self.received.payload), byte.eq(0)]
-                with m.If(taken):
-                    m.d.sync += state.eq(Mux(self.received.payload == 0, _State.DISCARD, _State.ADDRESS))
-            with m.Case(_State.ADDRESS):
-                with m.If(taken):
-                    m.d.sync += address.eq(Cat(self.received.payload, address)[:ADDRESS_BITS])
-                    with m.If((byte == 0) & (self.received.payload >> ADDRESS_BITS - 24 != 0)):
-                        m.d.sync += state.eq(_State.DISCARD)  # there is no such address
-                    with m.Elif(last_byte):
-                        m.d.sync += state.eq(Mux(read, _State.READ, _State.DATA))
-            with m.Case(_State.DATA):
-                with m.If(taken):
-                    m.d.sync += word.eq(shifted)
-                    with m.If(last_byte):
-                        m.d.sync += state.eq(_State.WRITE)
-            with m.Case(_State.WRITE):
-                with m.If(done):
-                    m.d.sync += state.eq(Mux(words == 1, _State.COMMAND, _State.DATA))
-            with m.Case(_State.READ):
-                with m.If(done):
-                    m.d.sync += [word.eq(self.host.read_data), state.eq(_State.SEND)]
-            with m.Case(_State.SEND):
-                with m.If(given):
-                    m.d.sync += word.eq(word << 8)
-                    with m.If(last_byte):
-                        m.d.sync += state.eq(Mux(words == 0, _State.COMMAND, _State.READ))
-
+            self._head(m, state, frame, taken)
+            self._words(m, state, frame, taken=taken, given=given, done=done)
         self._recover(m, state, progress=taken | given | done)
         return m
+
+    def _head(self, m, state, frame, taken) -> None:
+        """Command, number of words and address."""
+        byte = self.received.payload
+        with m.Case(_State.COMMAND):
+            m.d.sync += frame.byte.eq(0)
+            with m.If(taken):
+                m.d.sync += state.eq(_State.DISCARD)
+                for command in Command:
+                    with m.If(byte == command):
+                        m.d.sync += [
+                            frame.fixed.eq(command in (Command.WRITE_FIXED, Command.READ_FIXED)),
+                            frame.read.eq(command in (Command.READ, Command.READ_FIXED)),
+                            state.eq(_State.LENGTH),
+                        ]
+        with m.Case(_State.LENGTH):
+            m.d.sync += [frame.words.eq(byte), frame.byte.eq(0)]
+            with m.If(taken):
+                m.d.sync += state.eq(Mux(byte == 0, _State.DISCARD, _State.ADDRESS))
+        with m.Case(_State.ADDRESS), m.If(taken):
+            m.d.sync += frame.address.eq(Cat(byte, frame.address)[:ADDRESS_BITS])
+            with m.If((frame.byte == 0) & (byte >> ADDRESS_BITS - 24 != 0)):
+                m.d.sync += state.eq(_State.DISCARD)  # there is no such address
+            with m.Elif(frame.byte == LAST_BYTE):
+                m.d.sync += state.eq(Mux(frame.read, _State.READ, _State.DATA))
+
+    def _words(self, m, state, frame, *, taken, given, done) -> None:
+        """What is written to the bus, or read from it."""
+        last = frame.byte == LAST_BYTE
+        with m.Case(_State.DATA), m.If(taken):
+            m.d.sync += frame.word.eq(Cat(self.received.payload, frame.word)[:32])
+            with m.If(last):
+                m.d.sync += state.eq(_State.WRITE)
+        with m.Case(_State.WRITE), m.If(done):
+            m.d.sync += state.eq(Mux(frame.words == 1, _State.COMMAND, _State.DATA))
+        with m.Case(_State.READ), m.If(done):
+            m.d.sync += [frame.word.eq(self.host.read_data), state.eq(_State.SEND)]
+        with m.Case(_State.SEND), m.If(given):
+            m.d.sync += frame.word.eq(frame.word << 8)
+            with m.If(last):
+                m.d.sync += state.eq(Mux(frame.words == 0, _State.COMMAND, _State.READ))
 
     def _recover(self, m, state, *, progress) -> None:
         """Errors and silence end a frame, whatever its state."""
