@@ -20,20 +20,20 @@ from spikeloom.golden.models.spikformer import Spikformer
 from spikeloom.golden.models.spikformer_config import SpikformerConfig
 
 
-def plain_spikingjelly(currents, *, threshold):
+def plain_spikingjelly(currents, *, threshold, leak):
     v, spikes = torch.zeros_like(currents[0]), []
     for x in currents:
-        h = v + (x - v) / 2
+        h = leak * v + x / 2
         hard, smooth = (h >= threshold).to(h.dtype), torch.sigmoid(4 * (h - threshold))
         spikes.append((hard - smooth).detach() + smooth)
         v = h * (1 - hard.detach())
     return torch.stack(spikes)
 
 
-def plain_dts(currents, *, threshold):
+def plain_dts(currents, *, threshold, leak):
     u, spikes = torch.zeros_like(currents[0]), []
     for x in currents:
-        h = 0.5 * u + x
+        h = leak * u + x
         hard = (h > threshold).to(h.dtype)
         slope = torch.clamp(1 - (h / threshold - 1).abs(), min=0).detach() / threshold
         spikes.append(hard + slope * (h - h.detach()))

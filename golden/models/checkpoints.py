@@ -22,7 +22,7 @@ from spikeloom.common.versions import check_version, upgrade
 from spikeloom.golden.models.architectures import DEFAULT, Model, architecture_of, config_from, make_model
 
 FORMAT = "spikeloom.checkpoint"
-VERSION = 2
+VERSION = 3
 
 
 def save(path: str | os.PathLike[str], model: Model, **about: Any) -> None:
@@ -105,4 +105,10 @@ def _from_1(header: dict[str, Any]) -> None:
         header["config"] = {**known, **header["config"]}
 
 
-STEPS = {1: _from_1}
+def _from_2(header: dict[str, Any]) -> None:
+    """Version 3 names leak and gain of a Spikformer's neurons."""
+    if header["architecture"] == DEFAULT and isinstance(header.get("config"), dict):
+        header["config"] = {"leak": 0.5, "gain": None, **header["config"]}
+
+
+STEPS = {1: _from_1, 2: _from_2}

@@ -73,26 +73,26 @@ def _exact(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _spikingjelly_forward(currents: Tensor, *, threshold: float) -> tuple[Tensor, Tensor]:
+def _spikingjelly_forward(currents: Tensor, *, threshold: float, leak: float) -> tuple[Tensor, Tensor]:
     """Potentials before the reset, and spikes."""
     potentials: list[Tensor] = []
     for x in _exact(currents).unbind():
         if potentials:
             h = potentials[-1]
             v = torch.where(h < threshold, h, 0.0)
-            potentials.append(v + (x - v) * 0.5)
+            potentials.append(v + (x - v) * 0.5 if leak == 0.5 else v * leak + x * 0.5)
         else:
             potentials.append(x * 0.5)
     together = torch.stack(potentials)
     return together, (together >= threshold).to(currents.dtype)
 
 
-def _spikingjelly_backward(grad_spikes: Tensor, potentials: Tensor, *, threshold: float) -> tuple[Tensor]:
+def _spikingjelly_backward(grad_spikes: Tensor, potentials: Tensor, *, threshold: float, leak: float) -> tuple[Tensor]:
     sigmoid = torch.sigmoid((potentials - threshold) * ALPHA)
     grad = (_exact(grad_spikes) * sigmoid * (1 - sigmoid) * (ALPHA / 2)).unbind()
     kept = [grad[-1]]
     for g, h in zip(grad[-2::-1], potentials.unbind()[-2::-1], strict=True):
-        kept.append(g + torch.where(h < threshold, kept[-1] * 0.5, 0.0))
+        kept.append(g + torch.where(h < threshold, kept[-1] * leak, 0.0))
     return (torch.stack(kept[::-1]).to(grad_spikes.dtype),)
 
 
@@ -123,29 +123,30 @@ def _dts_backward(
 
 class _SpikingJellyLIF(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, currents: Tensor, threshold: float) -> Tensor:
-        potentials, spikes = _run(_spikingjelly_forward, currents, threshold=threshold)
+    def forward(ctx: Any, currents: Tensor, threshold: float, leak: float) -> Tensor:
+        ctx.constants = {"threshold": threshold, "leak": leak}
+        potentials, spikes = _run(_spikingjelly_forward, currents, **ctx.constants)
         ctx.save_for_backward(potentials)
-        ctx.threshold = threshold
         return spikes
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor, None]:
-        (grad,) = _run(_spikingjelly_backward, grad_spikes, *ctx.saved_tensors, threshold=ctx.threshold)
-        return grad, None
+    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor, None, None]:
+        (grad,) = _run(_spikingjelly_backward, grad_spikes, *ctx.saved_tensors, **ctx.constants)
+        return grad, None, None
 
 
-def spikingjelly_lif(currents: Tensor, *, threshold: float = 1.0) -> Tensor:
+def spikingjelly_lif(currents: Tensor, *, threshold: float = 1.0, leak: float = 0.5) -> Tensor:
     """Spikes of SpikingJelly's `LIFNode(tau=2, decay_input=True, v_reset=0, detach_reset=True)`.
 
-    ``H = V + (X - V) / 2; S = H >= threshold; V = 0 where S else H``; the surrogate gradient is the
+    ``H = leak V + X / 2; S = H >= threshold; V = 0 where S else H``; the surrogate gradient is the
     derivative of ``sigmoid(4 (H - threshold))``.
 
     currents: float (T, ...). Returns spikes 0.0 or 1.0 of the same shape. Source:
-    fangwei123456/spikingjelly, `clock_driven.neuron.MultiStepLIFNode`; used by Spikformer (ICLR 2023).
+    fangwei123456/spikingjelly, `clock_driven.neuron.MultiStepLIFNode`; used by Spikformer (ICLR 2023), whose leak
+    is 0.5: ``H = V + (X - V) / 2``.
     """
-    return _SpikingJellyLIF.apply(currents, threshold)  # type: ignore[no-any-return]
+    return _SpikingJellyLIF.apply(currents, threshold, leak)  # type: ignore[no-any-return]
 
 
 class _DTSLIF(torch.autograd.Function):

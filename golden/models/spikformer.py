@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from spikeloom.golden.models.branch import Branch, Projection, watched
 from spikeloom.golden.models.neurons import dts_lif, spikingjelly_lif
 from spikeloom.golden.models.pixels import Pixels
-from spikeloom.golden.models.spikformer_config import STAGES, SpikformerConfig
+from spikeloom.golden.models.spikformer_config import GAIN, STAGES, SpikformerConfig
 from spikeloom.golden.models.time_mask import TimeMask
 
 ATTENTION_SCALE = 0.125
@@ -36,7 +36,8 @@ class SpikingLayer(nn.Module):
 
     def __init__(self, config: SpikformerConfig, *, threshold: float | None = None) -> None:
         super().__init__()
-        self.neuron = config.neuron
+        self.neuron, self.leak = config.neuron, config.leak
+        self.gain = config.input_gain / GAIN[config.neuron]
         self.threshold = config.threshold if threshold is None else threshold
         self.time_steps = config.steps
         self.time_mask = None
@@ -54,7 +55,9 @@ class SpikingLayer(nn.Module):
 
     def forward(self, currents: Tensor) -> Tensor:
         fire = spikingjelly_lif if self.neuron == "spikingjelly" else dts_lif
-        spikes = fire(currents, threshold=self.threshold)
+        if self.gain != 1:
+            currents = currents * self.gain
+        spikes = fire(currents, threshold=self.threshold, leak=self.leak)
         if self.time_mask is not None:
             return self.time_mask(spikes)  # type: ignore[no-any-return]
         if self.time_steps < len(spikes):

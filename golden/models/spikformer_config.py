@@ -13,6 +13,7 @@ from spikeloom.golden.models.image_config import CIFAR, IMAGENET, ImageConfig
 STAGES = 4  # convolutions of the embedding, before the position embedding
 
 Dialect = Literal["cifar", "imagenet"]
+GAIN = {"spikingjelly": 0.5, "dts": 1.0}  # of the neurons' own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,11 @@ class SpikformerConfig(ImageConfig):
     pool_first: bool = False
     """They pool the currents before their neurons instead, of which there are then a quarter (SpikingJelly 2.x)."""
     neuron: Literal["spikingjelly", "dts"] = "spikingjelly"
-    """"spikingjelly" (tau 2, input decay, hard reset, >=) or "dts" (leak 1/2, soft reset, >)."""
+    """"spikingjelly" (input decay, hard reset, >=) or "dts" (no input decay, soft reset, >)."""
+    leak: Annotated[float, Interval(ge=0.5, le=1)] = 0.5
+    """Share of a potential that is there at the next step: 0.5 (tau 2) or 1.0 (IF), which is what the hardware has."""
+    gain: Annotated[float, Interval(gt=0, le=1e6)] | None = None
+    """Share of a current that reaches the potential; the neuron's own when None: 0.5 of "spikingjelly", 1 of "dts"."""
     threshold: Annotated[float, Interval(gt=0, le=1e6)] = 1.0
     """Of all neurons but those behind the attention."""
     attention_threshold: Annotated[float, Interval(gt=0, le=1e6)] = 0.5
@@ -63,6 +68,8 @@ class SpikformerConfig(ImageConfig):
             raise ValueError(f"dim must be a multiple of 8, not {self.dim!r}")
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads ({self.heads}), not {self.dim!r}")
+        if self.leak not in (0.5, 1.0):
+            raise ValueError(f"leak must be 0.5 or 1.0, not {self.leak!r}")
         if self.initial_steps is None:
             object.__setattr__(self, "initial_steps", (self.steps + 1) // 2)
         if not 0 <= self.initial <= self.steps:
@@ -73,6 +80,11 @@ class SpikformerConfig(ImageConfig):
         """Ones of each time mask at the start."""
         assert self.initial_steps is not None
         return self.initial_steps
+
+    @property
+    def input_gain(self) -> float:
+        """`gain`, where it is None the neuron's own."""
+        return GAIN[self.neuron] if self.gain is None else self.gain
 
     @property
     def stem(self) -> tuple[int, int, int, int]:

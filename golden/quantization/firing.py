@@ -40,8 +40,8 @@ class Threshold:
 
     potential: float
     """``V_th``."""
-    gain: int
-    """What ``H`` of the integers holds of a potential: twice, where the input decays, or once."""
+    gain: float
+    """How many potentials ``H`` of the integers holds: 2 where half of a current reaches one, or 1."""
 
     @property
     def value(self) -> float:

@@ -1,11 +1,12 @@
 """How a Spikformer comes apart.
 
-Its neurons compare a potential with ``gain * V_th``: the input of SpikingJelly's LIF decays, ``2 H = V + X``, which
-integers hold as H with twice the threshold.
+Its neurons compare a potential with ``V_th``: the input of SpikingJelly's LIF decays, ``2 H = V + X``, which integers
+hold as H with twice the threshold.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from spikeloom.golden.models.branch import Branch
@@ -18,7 +19,6 @@ from spikeloom.golden.quantization.firing import Threshold
 from spikeloom.golden.quantization.folding import fold, head_of
 from spikeloom.golden.quantization.parts import Blueprint, Part
 
-GAIN = {"spikingjelly": 2, "dts": 1}
 FRAME = 1  # the padding of its first convolution
 
 
@@ -68,8 +68,8 @@ def _part(site: Site, layer: Branch, config: SpikformerConfig, steps: int) -> Pa
         more["input_one"] = round(1 / PIXEL_SCALE)
     if site.fields.get("kind") == "attention":
         more["factor"] = ATTENTION_SCALE
-    fields = {**site.fields, "steps": steps, "neuron": NEURONS[config.neuron]}
-    return Part(fields=fields, firing=Threshold(potential=threshold, gain=GAIN[config.neuron]), **more)
+    fields = {**site.fields, "steps": steps, "neuron": replace(NEURONS[config.neuron], leak=config.leak < 1)}
+    return Part(fields=fields, firing=Threshold(potential=threshold, gain=1 / config.input_gain), **more)
 
 
 def _readout(model: Spikformer, site: Site) -> Part:

@@ -103,14 +103,23 @@ def test_a_file_of_a_newer_version_says_what_to_do(model, tmp_path):
     tamper(model, tmp_path / "x", metadata={"version": "9"}, header=lambda x: x["config"].update(unheard=1))
     with pytest.raises(ValueError) as error:
         checkpoints.load(tmp_path / "x")
-    said = "x was written by a newer version of SpikeLoom, in format 9; this program reads up to 2: update SpikeLoom"
+    said = "x was written by a newer version of SpikeLoom, in format 9; this program reads up to 3: update SpikeLoom"
     assert str(error.value).endswith(said)
 
 
 def test_a_file_without_a_version(model, tmp_path):
     tamper(model, tmp_path / "x", metadata={"version": "new"})
-    with pytest.raises(ValueError, match="x has no format version: it must be in 1..2, not 'new'"):
+    with pytest.raises(ValueError, match="x has no format version: it must be in 1..3, not 'new'"):
         checkpoints.load(tmp_path / "x")
+
+
+def test_a_file_of_version_2_has_the_neurons_of_its_time(model, tmp_path):
+    def older(header):
+        del header["config"]["leak"], header["config"]["gain"]
+
+    tamper(model, tmp_path / "x", metadata={"version": "2"}, header=older)
+    _, header = checkpoints.load(tmp_path / "x")
+    assert (header["config"]["leak"], header["config"]["gain"]) == (0.5, None)
 
 
 @pytest.mark.parametrize("name", list(catalogue()))

@@ -47,16 +47,16 @@ def test_dts_lif_is_quiet_at_the_threshold_itself():
     assert dts_lif(torch.tensor([[1.0]])).item() == 0
 
 
-@pytest.mark.parametrize("threshold", [0.5, 1.0])
-def test_gradient_of_spikingjelly_lif_equals_autograd_of_its_steps(threshold):
+@pytest.mark.parametrize("threshold, leak", [(0.5, 0.5), (1.0, 0.5), (1.0, 1.0)])
+def test_gradient_of_spikingjelly_lif_equals_autograd_of_its_steps(threshold, leak):
     torch.manual_seed(2)
     currents = (torch.randn(6, 40, dtype=torch.float64) * 2).requires_grad_()
     weights = torch.randn(6, 40, dtype=torch.float64)
-    (spikingjelly_lif(currents, threshold=threshold) * weights).sum().backward()
+    (spikingjelly_lif(currents, threshold=threshold, leak=leak) * weights).sum().backward()
     fused, currents.grad = currents.grad, None
     v, total = torch.zeros(40, dtype=torch.float64), 0.0
     for t in range(6):
-        h = v + (currents[t] - v) / 2
+        h = leak * v + currents[t] / 2
         smooth = torch.sigmoid(4 * (h - threshold))
         hard = (h >= threshold).double()
         total = total + ((hard - smooth).detach() + smooth) @ weights[t]

@@ -1,5 +1,7 @@
 """Quantisation: the theorem (integers equal floating point), folding, scales, reports and errors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -27,7 +29,7 @@ def random_model(seed, *, steps=4, **options):
     model = Spikformer(config)
     for stage in model.stages():
         if stage.norm is not None:
-            gain = 2 if config.neuron == "spikingjelly" else 1
+            gain = 1 / config.input_gain
             torch.nn.init.uniform_(stage.norm.weight, 1.0 * gain, 2.0 * gain)
             torch.nn.init.uniform_(stage.norm.bias, -0.5 * gain, 1.0 * gain)
         stage.neurons.time_mask.tp.data = initial_parameters(steps, int(torch.randint(1, steps + 1, ())))
@@ -72,6 +74,29 @@ def test_theorem_on_random_networks(neuron, steps, bits):
     wrong, rates = differences(network, random_pixels(24))
     assert wrong == 0
     assert all(0.003 < rate < 0.9 for name, rate in rates.items()), rates
+
+
+@pytest.mark.parametrize("neuron", ["spikingjelly", "dts"])
+@pytest.mark.parametrize("leak, gain, threshold", [(1.0, None, 1.0), (0.5, 0.25, 1.0), (1.0, 2.0, 1.5)])
+def test_theorem_with_other_leaks_gains_and_thresholds(neuron, leak, gain, threshold):
+    options = dict(neuron=neuron, leak=leak, gain=gain, threshold=threshold, attention_threshold=0.5)
+    network = quantize(random_model(3, **options))
+    assert {x.neuron.leak for x in network.spiking} == {leak < 1}
+    wrong, rates = differences(network, random_pixels(24))
+    assert wrong == 0
+    assert all(0 < rate < 1 for rate in rates.values()), rates
+
+
+def test_a_gain_counts_currents():
+    """Half the gain halves what the neurons see: the same spikes at half the thresholds."""
+    model = random_model(4, neuron="dts")
+    halved = Spikformer(replace(model.config, gain=0.5, threshold=0.5, attention_threshold=0.25)).eval()
+    halved.load_state_dict(model.state_dict())
+    images = random_pixels(8)
+    one, other = (record_spikes(x, images)[1] for x in (model, halved))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    with pytest.raises(ValueError, match=r"leak must be 0.5 or 1.0, not 0.75"):
+        SpikformerConfig(leak=0.75)
 
 
 @pytest.mark.parametrize("neuron", ["spikingjelly", "dts"])

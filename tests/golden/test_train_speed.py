@@ -6,21 +6,21 @@ import torch
 from spikeloom.golden.models import neurons
 
 
-def plain_spikingjelly(currents, threshold):
+def plain_spikingjelly(currents, threshold, leak):
     """The equations, step by step, with autograd; spikes and the surrogate as in the published code."""
     v, spikes = torch.zeros_like(currents[0]), []
     for x in currents:
-        h = v + (x - v) / 2
+        h = leak * v + x / 2
         hard, smooth = (h >= threshold).to(h.dtype), torch.sigmoid(4 * (h - threshold))
         spikes.append((hard - smooth).detach() + smooth)
         v = h * (1 - hard)
     return torch.stack(spikes)
 
 
-def plain_dts(currents, threshold):
+def plain_dts(currents, threshold, leak):
     u, spikes = torch.zeros_like(currents[0]), []
     for x in currents:
-        h = 0.5 * u + x
+        h = leak * u + x
         hard = (h > threshold).to(h.dtype)
         slope = torch.clamp(1 - (h / threshold - 1).abs(), min=0) / threshold
         spikes.append(hard + (slope.detach() * h - (slope * h).detach()))
@@ -32,13 +32,13 @@ def plain_dts(currents, threshold):
 @pytest.mark.parametrize("fused, plain", [(neurons.spikingjelly_lif, plain_spikingjelly), (neurons.dts_lif, plain_dts)])
 def test_compiled_neurons_equal_the_plain_loop(fused, plain):
     torch.manual_seed(0)
-    for shape in ((4, 3, 5, 7), (4, 2, 33)):
+    for shape, leak in (((4, 3, 5, 7), 0.5), ((4, 2, 33), 1.0)):
         currents = (2 * torch.randn(shape, dtype=torch.float64)).requires_grad_()
         weights = torch.randn(shape, dtype=torch.float64)
         found = {}
         for name in ("plain", "loop", "compiled"):
             with neurons.compiled_neurons(name == "compiled"):
-                spikes = plain(currents, 0.75) if name == "plain" else fused(currents, threshold=0.75)
+                spikes = plain(currents, 0.75, leak) if name == "plain" else fused(currents, threshold=0.75, leak=leak)
                 (spikes * weights).sum().backward()
             found[name] = spikes.detach().round(), currents.grad
             currents.grad = None
