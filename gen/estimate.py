@@ -111,7 +111,7 @@ def _run_tile(pipe: Pipeline, layer: LayerPlan, walk: ScannerWalk, number: int) 
             words=layer.tiles[number].neuron_words if step < layer.steps else 1,
             fence=index == 0 or layer.layer.direct or layer.readout,
             each=layer.readout,
-            costs=[] if layer.readout else [walk.write_cost(step, number, y, x + c) for c in range(columns)],
+            written=[] if layer.readout else [walk.written(step, number, y, x + c) for c in range(columns)],
         )
 
 

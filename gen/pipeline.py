@@ -7,12 +7,14 @@ between them. Stamps instead of clock cycles: the cost is that of the events, no
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from spikeloom.rtl.core.activation_writer import WRITE_LATENCY
 from spikeloom.rtl.core.core import JOB_FIFO_DEPTH, WORD_FIFO_DEPTH
 from spikeloom.rtl.core.event_scanner import FIFO_DEPTH, IN_FLIGHT
 
-SCAN_LATENCY = 3  # from a slot to the emitter
+SCAN_LATENCY = 4  # from a slot to the emitter
 ARRAY_LATENCY = 4  # from the emitter to the adders, a register a cycle
 NEURON_LATENCY = 5  # from the issue of a word to its spikes
 
@@ -26,6 +28,9 @@ class Item:
     slots: int
     """Cycles that the scanner needs for it."""
 
+
+Accesses = tuple[bool, ...]
+"""Of the writer to memory for one spike word, in order: a write each, and before it a read where it is true."""
 
 MARKER = Item(((0, 1),), 1)
 """An item without a spike: the end of its sums."""
@@ -47,13 +52,13 @@ class Pipeline:
         self._sums_taken = -1  # the neurons have taken the last sums
         self._neuron = -NEURON_LATENCY  # the neurons' last word
         self._frozen: deque[tuple[int, int]] = deque()  # of the neurons, by the writer: from, cycles
-        self._written = deque([-1] * WORD_FIFO_DEPTH, maxlen=WORD_FIFO_DEPTH)  # the writer's last words
-        self._reads = 0  # of the writer: each takes a slot from the scanner
+        self._queued = deque([-1] * WORD_FIFO_DEPTH, maxlen=WORD_FIFO_DEPTH)  # when the last words left its queue
+        self._held = 0  # the writer can take a word from then on
+        self._accesses = deque([-WRITE_LATENCY - 1] * WRITE_LATENCY, maxlen=WRITE_LATENCY)  # the begins of its last
 
     def item(self, item: Item) -> None:
         """Scan one item."""
-        start = max(self._fetched, self._jobs[0]) + 2 + self._reads  # one cycle to take the item
-        self._reads = 0
+        start = max(self._fetched, self._jobs[0]) + 2  # one cycle to take the item
         for slot, events in item.groups:
             start = max(start, self._room() - slot + 1)
             self._emit(start + slot + SCAN_LATENCY, events)
@@ -80,17 +85,17 @@ class Pipeline:
         return self._added[-1] + 1
 
     def job(
-        self, ready: int, *, columns: int, words: int, fence: bool, each: bool, costs: list[tuple[int, int]]
+        self, ready: int, *, columns: int, words: int, fence: bool, each: bool, written: Sequence[Accesses]
     ) -> None:
-        """Neurons: `words` a column; `each` column waits for the pipeline to empty. costs: writer's (cycles, reads)."""
+        """Neurons: `words` a column; `each` column waits for the pipeline to empty. written: by column."""
         at = ready
         for column in range(columns):
             if (fence and column == 0) or each:
                 at = max(at, self._neuron + NEURON_LATENCY)
             for _ in range(words):
                 at = self._neuron = self._unfrozen(max(at, self._neuron + 1))
-            if costs:
-                self._write(*costs[column])
+            if written:
+                self._write(written[column])
         self.neuron_words += columns * words
         self._sums_taken = self._neuron
         self._jobs.append(self._neuron)
@@ -103,16 +108,23 @@ class Pipeline:
             self._frozen = deque((b + length, n) for b, n in self._frozen)
         return at
 
-    def _write(self, cycles: int, reads: int) -> None:
+    def _write(self, accesses: Accesses) -> None:
         """The neurons' last word goes through the queue to the writer; where that is full, the neurons freeze."""
         leaves = self._neuron + NEURON_LATENCY + sum(length for _, length in self._frozen)
-        enters = max(leaves, self._written[0] + 1)
+        enters = max(leaves, self._queued[0] + 1)
         if enters > leaves:
             self._frozen.append((self._neuron + NEURON_LATENCY, enters - leaves))
-        self._written.append(max(enters, self._written[-1]) + cycles)
-        self._reads += reads
-        self.written_words += cycles
+        taken = max(enters + 1, self._held)
+        self._queued.append(taken)
+        self._held = taken + 1
+        for reads in accesses:
+            self._held = max(self._held, self._accesses[-1])  # the access before makes room
+            begins = self._held + 1
+            while reads and begins - WRITE_LATENCY in self._accesses:
+                begins += 1
+            self._accesses.append(begins)
+        self.written_words += sum(1 + reads for reads in accesses)
 
     def end(self) -> int:
         """When the layer's last word is written."""
-        return max(self._neuron + NEURON_LATENCY, self._written[-1] + 1)
+        return max(self._neuron + NEURON_LATENCY, self._accesses[-1] + WRITE_LATENCY + 1)

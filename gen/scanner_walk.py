@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 
-from spikeloom.gen.pipeline import Item
+from spikeloom.gen.pipeline import Accesses, Item
 from spikeloom.gen.plan import LayerPlan
 from spikeloom.rtl.core.config import CoreConfig
 
@@ -24,7 +25,7 @@ class Activity:
 
 
 class ScannerWalk:
-    """Items of the scanner and costs of the writer for one layer and one image.
+    """Items of the scanner and accesses of the writer for one layer and one image.
 
     Parameters
     ----------
@@ -108,23 +109,20 @@ class ScannerWalk:
             items.append(Item(tuple(kept), 1 + len(words)))
         return items
 
-    def write_cost(self, step: int, tile: int, y: int, x: int) -> tuple[int, int]:
-        """Cycles and reads of the writer for one spike word."""
-        layer, residual = self.layer, self.plan.shape.residual
-        if layer.pool:
-            windows = (1 + (y % 2 and y // 2 + 1 < layer.height_out)) * (1 + (x % 2 and x // 2 + 1 < layer.width_out))
+    def written(self, step: int, tile: int, y: int, x: int) -> Accesses:
+        """What the writer does with one spike word."""
+        residual, output = self.plan.shape.residual, self.plan.shape.output
+        if self.layer.pool:
             silent = self._fired is not None and not self._fired[step, y, x, tile]
-            reads = 0 if silent else windows - self._first_windows(y, x)
-            return 1 + windows + reads, reads
+            places = product(_windows(y, self.layer.height_out), _windows(x, self.layer.width_out))
+            begun = [not (begins_y and begins_x) for begins_y, begins_x in places]
+            return tuple(reads for reads in begun if not (silent and reads))
         if residual is not None:
-            reads = residual.planes if step < residual.steps else 0
-            return 1 + self.plan.shape.output.planes + reads, reads
-        return 1, 0
+            planes = residual.planes if step < residual.steps else 0
+            return tuple(plane < planes for plane in range(output.planes))
+        return (False,)
 
-    def _first_windows(self, y: int, x: int) -> int:
-        """Windows of which this is the first word: written without a read."""
 
-        def firsts(at: int, size: int) -> int:
-            return int(at == 0) + int(at % 2 == 1 and at // 2 + 1 < size)
-
-        return firsts(y, self.layer.height_out) * firsts(x, self.layer.width_out)
+def _windows(at: int, size: int) -> list[bool]:
+    """Of the pooled rows (or columns) that a row is in: whether it is their first."""
+    return [at == 0] + [True] * (at % 2 == 1 and at // 2 + 1 < size)

@@ -1,18 +1,18 @@
-"""Spike words of all tensors: one memory, one read port, one write port."""
+"""Spike words of all tensors: one memory, a port for the scanner, a port for whoever writes."""
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In
 
 from .config import CoreConfig
-from .ports import GrantedReadPort, MemoryReadPort, MemoryWritePort
+from .ports import MemoryPort, PipelinedReadPort
 
 
 class ActivationStore(wiring.Component):
-    """Memory of spike words, `lanes` channels each. The writer's reads go before the scanner's.
+    """Memory of spike words, `lanes` channels each, with two ports that know nothing of each other.
 
-    Latency of a read 1 cycle. A word is never read in the cycle that writes it: a layer does not read what it
-    writes, except the writer, which has read before it writes.
+    A word is never read at one port in the cycle that writes it at the other: a layer does not read what it writes,
+    except the writer, at its own port.
 
     Parameters
     ----------
@@ -20,18 +20,16 @@ class ActivationStore(wiring.Component):
 
     Members
     -------
-    scanner : In(GrantedReadPort)
-    writer : In(MemoryReadPort), goes first
-    writes : In(MemoryWritePort)
+    scanner : In(PipelinedReadPort)
+    writer : In(MemoryPort)
     """
 
     def __init__(self, *, config: CoreConfig):
         self.config = config
         super().__init__(
             {
-                "scanner": In(GrantedReadPort(config.address_width, config.lanes)),
-                "writer": In(MemoryReadPort(config.address_width, config.lanes)),
-                "writes": In(MemoryWritePort(config.address_width, config.lanes)),
+                "scanner": In(PipelinedReadPort(config.address_width, config.lanes)),
+                "writer": In(MemoryPort(config.address_width, config.lanes)),
             }
         )
 
@@ -40,15 +38,16 @@ class ActivationStore(wiring.Component):
         m.submodules.memory = store = memory.Memory(
             shape=self.config.lanes, depth=self.config.activation_words, init=[], attrs={"no_rw_check": 1}
         )
-        read, write = store.read_port(), store.write_port()
+        scanned, read, write = store.read_port(), store.read_port(), store.write_port()
         m.d.comb += [
-            self.scanner.grant.eq(~self.writer.enable),
-            read.en.eq(self.scanner.request | self.writer.enable),
-            read.addr.eq(Mux(self.writer.enable, self.writer.address, self.scanner.address)),
-            self.scanner.data.eq(read.data),
-            self.writer.data.eq(read.data),
-            write.en.eq(self.writes.enable),
-            write.addr.eq(self.writes.address),
-            write.data.eq(self.writes.data),
+            scanned.en.eq(self.scanner.enable),
+            scanned.addr.eq(self.scanner.address),
+            read.en.eq(self.writer.enable & ~self.writer.write),
+            read.addr.eq(self.writer.address),
+            write.en.eq(self.writer.enable & self.writer.write),
+            write.addr.eq(self.writer.address),
+            write.data.eq(self.writer.write_data),
         ]
+        # the output registers of the block memory
+        m.d.sync += [self.scanner.data.eq(scanned.data), self.writer.data.eq(read.data)]
         return m

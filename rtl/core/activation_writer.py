@@ -1,25 +1,58 @@
 """Where a spike word goes: stored, pooled, or added to a residual."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
 from .layouts import DESCRIPTOR, Write, spike_word
-from .ports import MemoryReadPort, MemoryWritePort
+from .ports import MemoryPort
 
-_WINDOWS = data.StructLayout({"more_y": 1, "more_x": 1, "edge_y": 1, "edge_x": 1, "silent": 1})
-"""Of the word at hand, more: there is a high window; edge: the low one begins here; silent: no spike."""
+WRITE_LATENCY = 3
+"""Cycles from an access's read to its write."""
+
+
+def _held(config: CoreConfig) -> data.StructLayout:
+    """The word at hand, and what is still to be done with it."""
+    address = config.address_width
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "spikes": config.lanes,
+            "output": address,  # its place in the output: in the low window, or in the plane at hand
+            "residual": address,  # likewise in the residual
+            "has_residual": 1,
+            "windows": 4,  # those that it changes: in rows, bit 0 is low in x and y, bit 1 high in x
+            "begun": 4,  # windows that hold words already
+            "plane": DESCRIPTOR["output_planes"].shape,
+        }
+    )
+
+
+def _access(config: CoreConfig) -> data.StructLayout:
+    """One word of memory that a spike word changes."""
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "reads": 1,  # what is there matters
+            "ends": 1,  # the word's last
+            "to": config.address_width,  # is written
+            "spikes": config.lanes,  # to be joined with it; in the end what is written
+        }
+    )
 
 
 class ActivationWriter(wiring.Component):
     """Writes spike words, with max-pooling and residual sums on the way: no adder per element.
 
-    STORE: one cycle. POOL (3x3, stride 2, padding 1): the word is ORed into each of the 1, 2 or 4 pooled words whose
-    window it is in, two cycles each; the first word of a window (words come in raster order) is written without a
-    read, and silence is not ORed (one cycle); one more a word. ADD: a ripple increment, from the least significant
-    plane: ``plane ^ carry`` is written, ``plane & carry`` carried on; two cycles a plane, one where the residual has
-    none; one more a word.
+    STORE: the word is written. POOL (3x3, stride 2, padding 1): the word is ORed into each of the 1, 2 or 4 pooled
+    words whose window it is in; the first word of a window (words come in raster order) is written without a read,
+    and silence is not ORed. ADD: a ripple increment, from the least significant plane: ``plane ^ carry`` is written,
+    ``plane & carry`` carried on; a plane that the residual lacks is not read.
+
+    Each of these is an access: one cycle of the memory's port to write, and if it reads first another,
+    `WRITE_LATENCY` cycles before. Accesses follow each other in a pipeline; they wait only for the port, where writes
+    go first. A word of which nothing is written takes a cycle.
 
     Parameters
     ----------
@@ -27,9 +60,9 @@ class ActivationWriter(wiring.Component):
 
     Members
     -------
-    layer : In(layouts.DESCRIPTOR), constant while words come
+    layer : In(layouts.DESCRIPTOR), constant from a cycle before words come
     words : In(stream of `layouts.spike_word`)
-    reads : Out(MemoryReadPort), writes : Out(MemoryWritePort), of the activation memory
+    memory : Out(MemoryPort), of the activation memory
     idle : Out(1), nothing is left to write
     """
 
@@ -39,109 +72,147 @@ class ActivationWriter(wiring.Component):
             {
                 "layer": In(DESCRIPTOR),
                 "words": In(stream.Signature(spike_word(config))),
-                "reads": Out(MemoryReadPort(config.address_width, config.lanes)),
-                "writes": Out(MemoryWritePort(config.address_width, config.lanes)),
+                "memory": Out(MemoryPort(config.address_width, config.lanes)),
                 "idle": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        layer, word, to = self.layer, self.words.payload, self.words.payload.to
-        address = self.config.address_width
-        at = Signal(data.StructLayout({"output": address, "residual": address}))  # of the word at hand
-        here = (to.out + to.offset)[:address]
-        sees = Signal(_WINDOWS)
-        m.d.sync += [  # a cycle before it is needed
-            sees.more_y.eq(to.y[0] & ((to.y >> 1) + 1 < layer.output_height)),
-            sees.more_x.eq(to.x[0] & ((to.x >> 1) + 1 < layer.output_width)),
-            sees.edge_y.eq(to.y == 0),
-            sees.edge_x.eq(to.x == 0),
-            sees.silent.eq(word.spikes == 0),
+        held = Signal(_held(self.config))
+        asked, fetching, fetched, written = (
+            Signal(_access(self.config), name=name) for name in ("asked", "fetching", "fetched", "written")
+        )
+        source = Signal(self.config.address_width)  # of the access that asks
+        waits, port = Signal(), self.memory
+        m.d.comb += [
+            waits.eq(asked.valid & asked.reads & written.valid),
+            port.enable.eq(written.valid | (asked.valid & asked.reads)),
+            port.write.eq(written.valid),
+            port.address.eq(Mux(written.valid, written.to, source)),
+            port.write_data.eq(written.spikes),
+            self.idle.eq(~Cat(x.valid for x in (self.words, held, asked, fetching, fetched, written)).any()),
         ]
-        m.d.comb += self.idle.eq(~self.words.valid)
-        with m.FSM():
-            with m.State("NEXT"):
-                m.d.sync += [at.output.eq(here), at.residual.eq(to.residual + to.offset)]
-                with m.If(self.words.valid):
-                    with m.Switch(layer.write):
-                        with m.Case(Write.STORE):
-                            m.d.comb += [
-                                self.writes.enable.eq(1),
-                                self.writes.address.eq(here),
-                                self.writes.data.eq(word.spikes),
-                                self.words.ready.eq(1),
-                            ]
-                        with m.Case(Write.POOL):
-                            m.next = "POOL"
-                        with m.Case(Write.ADD):
-                            m.next = "ADD"
-            with m.State("POOL"):
-                self._pool(m, at, sees)
-                with m.If(self.words.ready):
-                    m.next = "NEXT"
-            with m.State("ADD"):
-                self._add(m, at)
-                with m.If(self.words.ready):
-                    m.next = "NEXT"
+        self._take_word(m, held, waits)
+        with m.If(~waits):
+            self._ask(m, held, asked, source)
+        self._overtake(m, waits, (asked, fetching, fetched, written))
+        self._change(m, fetched, written)
         return m
 
-    def _pool(self, m, at, sees):
-        """One window after another: low or high row, low or high column."""
-        layer, word = self.layer, self.words.payload
-        high_y, high_x = Signal(), Signal()  # the window at hand
-        fetched = Signal()
-        address = Signal(self.config.address_width)
-        first = Signal()
-        m.d.comb += [
-            address.eq(at.output + Mux(high_x, layer.tiles, 0) + Mux(high_y, layer.output.row, 0)),
-            first.eq((high_y | sees.edge_y) & (high_x | sees.edge_x)),
-            self.writes.address.eq(address),
-            self.reads.address.eq(address),
-        ]
-        with m.If(~first & ~sees.silent & ~fetched):
-            m.d.comb += self.reads.enable.eq(1)
-            m.d.sync += fetched.eq(1)
-        with m.Else():
-            m.d.comb += [
-                self.writes.enable.eq(first | fetched),
-                self.writes.data.eq(word.spikes | Mux(fetched, self.reads.data, 0)),
-            ]
-            m.d.sync += fetched.eq(0)
-            with m.If(sees.more_x & ~high_x):
-                m.d.sync += high_x.eq(1)
-            with m.Elif(sees.more_y & ~high_y):
-                m.d.sync += [high_x.eq(0), high_y.eq(1)]
-            with m.Else():
-                m.d.comb += self.words.ready.eq(1)
-                m.d.sync += [high_x.eq(0), high_y.eq(0)]
-
-    def _add(self, m, at):
-        """One plane after another, the least significant first."""
+    def _take_word(self, m, held, waits):
+        """Hold the next word when the one at hand has no access left."""
         layer, word, to = self.layer, self.words.payload, self.words.payload.to
-        plane = Signal.like(layer.output_planes)
-        carried = Signal(self.config.lanes)
-        fetched = Signal()
-        carry, old = Signal(self.config.lanes), Signal(self.config.lanes)
-        m.d.comb += [
-            carry.eq(Mux(plane == 0, word.spikes, carried)),
-            old.eq(Mux(fetched, self.reads.data, 0)),
-            self.reads.address.eq(at.residual),
-            self.writes.address.eq(at.output),
-            self.writes.data.eq(old ^ carry),
-        ]
-        with m.If(to.has_residual & (plane < layer.residual_planes) & ~fetched):
-            m.d.comb += self.reads.enable.eq(1)
-            m.d.sync += fetched.eq(1)
-        with m.Else():
-            m.d.comb += self.writes.enable.eq(1)
+        last = Signal()
+        with m.Switch(layer.write):
+            with m.Case(Write.POOL):
+                m.d.comb += last.eq(~_without_lowest(held.windows).any())
+            with m.Case(Write.ADD):
+                m.d.comb += last.eq(held.plane == layer.output_planes - 1)
+            with m.Default():
+                m.d.comb += last.eq(1)
+        m.d.comb += self.words.ready.eq(~held.valid | (last & ~waits))
+        with m.If(self.words.ready):
+            windows, begun = self._windows(m)
             m.d.sync += [
-                fetched.eq(0),
-                carried.eq(old & carry),
-                plane.eq(plane + 1),
-                at.residual.eq(at.residual + layer.residual.plane),
-                at.output.eq(at.output + layer.output.plane),
+                held.valid.eq(self.words.valid),
+                held.spikes.eq(word.spikes),
+                held.output.eq(to.out + to.offset),
+                held.residual.eq(to.residual + to.offset),
+                held.has_residual.eq(to.has_residual),
+                held.plane.eq(0),
+                held.windows.eq(windows & Mux(word.spikes.any(), 0xF, ~begun)),
+                held.begun.eq(begun),
             ]
-            with m.If(plane == layer.output_planes - 1):
-                m.d.comb += self.words.ready.eq(1)
-                m.d.sync += plane.eq(0)
+        with m.Elif(~waits):
+            m.d.sync += [
+                held.windows.eq(_without_lowest(held.windows)),
+                held.plane.eq(held.plane + 1),
+                held.residual.eq(held.residual + layer.residual.plane),
+            ]
+            with m.If(layer.write == Write.ADD):
+                m.d.sync += held.output.eq(held.output + layer.output.plane)
+
+    def _windows(self, m):
+        """Of the word that comes, bit by bit as `_held`: the windows that it is in, those that hold words already."""
+        layer, to = self.layer, self.words.payload.to
+        more = Signal(data.StructLayout({"y": 1, "x": 1}))  # there is a high window
+        m.d.comb += [
+            more.y.eq(to.y[0] & ((to.y >> 1) + 1 < layer.output_height)),
+            more.x.eq(to.x[0] & ((to.x >> 1) + 1 < layer.output_width)),
+        ]
+        # the low window of the first row or column begins there, every high one where it is entered
+        begins_y, begins_x = Cat(to.y == 0, 1), Cat(to.x == 0, 1)
+        places = [(y, x) for y in range(2) for x in range(2)]
+        windows = Cat((Cat(1, more.y)[y] & Cat(1, more.x)[x]) for y, x in places)
+        begun = Cat(~(begins_y[y] & begins_x[x]) for y, x in places)
+        return windows, begun
+
+    def _ask(self, m, held, asked, source):
+        """The next access of the word at hand, which reads at `source`."""
+        layer, address = self.layer, Signal(self.config.address_width)
+        diagonal = Signal(self.config.address_width)  # to the window that is high in both
+        m.d.sync += diagonal.eq(layer.output.row + layer.tiles)
+        lowest = held.windows & ~_without_lowest(held.windows)
+        m.d.comb += address.eq(held.output)
+        m.d.sync += [
+            asked.valid.eq(held.valid),
+            asked.reads.eq(0),
+            asked.ends.eq(held.plane == layer.output_planes - 1),
+            asked.to.eq(address),
+            asked.spikes.eq(held.spikes),
+            source.eq(address),
+        ]
+        with m.If(layer.write == Write.POOL):
+            high_x, high_y = lowest[1] | lowest[3], lowest[2] | lowest[3]
+            in_row, below = Mux(high_x, layer.tiles, 0), Mux(high_x, diagonal, layer.output.row)
+            m.d.comb += address.eq(held.output + Mux(high_y, below, in_row))
+            m.d.sync += [asked.valid.eq(held.valid & lowest.any()), asked.reads.eq((lowest & held.begun).any())]
+        with m.If(layer.write == Write.ADD):
+            m.d.sync += [
+                asked.reads.eq(held.has_residual & (held.plane < layer.residual_planes)),
+                source.eq(held.residual),
+            ]
+            with m.If(held.plane != 0):
+                m.d.sync += asked.spikes.eq(0)  # only the carry
+
+    def _overtake(self, m, waits, stages):
+        """Accesses on their way to the memory's output. One that reads what an earlier one will write too late for it
+        joins the earlier one's spikes, and forgets what is in the memory where that did.
+
+        Only two are so close: the one that was a cycle ahead, and the one that was two.
+        """
+        asked, fetching, fetched, written = stages
+        near, far = Signal(), Signal()
+        m.d.sync += [
+            fetching.eq(asked),
+            fetching.valid.eq(asked.valid & ~waits),
+            near.eq(asked.reads & fetching.valid & (asked.to == fetching.to)),
+            far.eq(asked.reads & fetched.valid & (asked.to == fetched.to)),
+            fetched.eq(fetching),
+            fetched.reads.eq(fetching.reads & ~far & (~near | fetched.reads)),
+            fetched.spikes.eq(fetching.spikes | Mux(near, fetched.spikes, 0) | Mux(far, written.spikes, 0)),
+        ]
+
+    def _change(self, m, fetched, written):
+        """Join the spikes with what was in the memory."""
+        adds, carried = Signal(), Signal(self.config.lanes)
+        old, carry = Signal(self.config.lanes), Signal(self.config.lanes)
+        m.d.comb += [
+            old.eq(Mux(fetched.reads, self.memory.data, 0)),
+            carry.eq(fetched.spikes | carried),
+        ]
+        m.d.sync += [
+            adds.eq(self.layer.write == Write.ADD),
+            written.eq(fetched),
+            written.spikes.eq(Mux(adds, old ^ carry, old | carry)),
+        ]
+        with m.If(fetched.valid):
+            m.d.sync += carried.eq(old & carry)
+        with m.If(~adds | (fetched.valid & fetched.ends)):
+            m.d.sync += carried.eq(0)
+
+
+def _without_lowest(bits):
+    """The set bits but the lowest."""
+    return (bits & (bits - 1))[: len(bits)]

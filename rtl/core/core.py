@@ -187,11 +187,14 @@ class Core(wiring.Component):
     def _connect_activations(self, m, parts):
         activations, writer, loader = parts.activations, parts.writer, parts.image_loader
         wiring.connect(m, parts.scanner.words, activations.scanner)
-        wiring.connect(m, writer.reads, activations.writer)
-        loading = parts.sequencer.load_image
-        for name in activations.writes.signature.members:
-            into, by_loader, by_writer = (getattr(x.writes, name) for x in (activations, loader, writer))
-            m.d.comb += into.eq(Mux(loading, by_loader, by_writer))
+        wiring.connect(m, writer.memory, activations.writer)
+        with m.If(parts.sequencer.load_image):
+            m.d.comb += [
+                activations.writer.enable.eq(loader.writes.enable),
+                activations.writer.write.eq(1),
+                activations.writer.address.eq(loader.writes.address),
+                activations.writer.write_data.eq(loader.writes.data),
+            ]
 
     def _connect_counters(self, m, parts, port):
         config, neurons, sequencer, words = self.config, parts.neurons, parts.sequencer, parts.scanner.words
@@ -213,7 +216,7 @@ class Core(wiring.Component):
             increments.sops_gated.eq(Mux(applied, silent, 0) if config.columns > 1 else 0),
             increments.rows_offered.eq(parts.scanner.rows_offered),
             increments.kv_updates.eq(parts.kv.updated),
-            increments.words_read.eq(words.request & words.grant),
+            increments.words_read.eq(words.enable),
             increments.weight_rows_read.eq(self.weights.fetched),
             increments.membrane_reads.eq(neurons.membrane_reads.enable),
             increments.membrane_writes.eq(neurons.membrane_writes.enable),

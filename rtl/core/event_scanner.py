@@ -7,12 +7,12 @@ from amaranth.lib.wiring import In, Out
 from .bit_emitter import BitEmitter
 from .config import CoreConfig
 from .layouts import DESCRIPTOR, event, spike_group, work_item
-from .ports import GrantedReadPort
+from .ports import PipelinedReadPort
 from .scan_cursor import ScanCursor
 from .word_gatherer import WordGatherer
 
 FIFO_DEPTH = 8
-IN_FLIGHT = 2  # slots whose words are on their way to the queue
+IN_FLIGHT = 3  # slots whose words are on their way to the queue
 
 
 class EventScanner(wiring.Component):
@@ -36,7 +36,7 @@ class EventScanner(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant from a cycle before the first item on
     items : In(stream of `layouts.work_item`)
-    words : Out(GrantedReadPort), of the activation memory
+    words : Out(PipelinedReadPort), of the activation memory
     events : Out(stream of `layouts.event`)
     rows_offered : Out, channels of the words of receptive fields read in this cycle
     """
@@ -47,7 +47,7 @@ class EventScanner(wiring.Component):
             {
                 "layer": In(DESCRIPTOR),
                 "items": In(stream.Signature(work_item(config))),
-                "words": Out(GrantedReadPort(config.address_width, config.lanes)),
+                "words": Out(PipelinedReadPort(config.address_width, config.lanes)),
                 "events": Out(stream.Signature(event(config))),
                 "rows_offered": Out(8),
             }

@@ -1,12 +1,12 @@
 """Reads the words of a scan's slots, joins those of the columns and keeps what matters."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
 from .layouts import slot, spike_group
-from .ports import GrantedReadPort
+from .ports import PipelinedReadPort
 
 
 class WordGatherer(wiring.Component):
@@ -15,7 +15,7 @@ class WordGatherer(wiring.Component):
     A group without a spike is kept for its marker: `last`, `clear`, or `double` of sums that are not zero. The word
     of V of a KV item goes with all groups of the item.
 
-    A slot a cycle. A group leaves two cycles after its last slot.
+    A slot a cycle. A group leaves three cycles after its last slot.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class WordGatherer(wiring.Component):
     Members
     -------
     slots : In(stream of `layouts.slot`)
-    words : Out(GrantedReadPort), of the activation memory
+    words : Out(PipelinedReadPort), of the activation memory
     groups : Out(stream of `layouts.spike_group`), must be taken at once
-    room : In(1), three groups can be taken: of this slot, and of the two on their way
+    room : In(1), four groups can be taken: of this slot, and of the three on their way
     rows_offered : Out, channels of the words of receptive fields of which some column is read, in this cycle
     """
 
@@ -35,7 +35,7 @@ class WordGatherer(wiring.Component):
         super().__init__(
             {
                 "slots": In(stream.Signature(slot(config))),
-                "words": Out(GrantedReadPort(config.address_width, config.lanes)),
+                "words": Out(PipelinedReadPort(config.address_width, config.lanes)),
                 "groups": Out(stream.Signature(spike_group(config))),
                 "room": In(1),
                 "rows_offered": Out(8),
@@ -46,18 +46,18 @@ class WordGatherer(wiring.Component):
         m = Module()
         now, taken = self.slots.payload, Signal()
         m.d.comb += [
-            self.words.request.eq(self.slots.valid & now.reads & self.room),
+            self.words.enable.eq(taken & now.reads),
             self.words.address.eq(now.address),
-            self.slots.ready.eq(self.room & (~now.reads | self.words.grant)),
+            self.slots.ready.eq(self.room),
             taken.eq(self.slots.valid & self.slots.ready),
         ]
-        # a cycle after a slot its word comes, another later it is here
-        coming, here = Signal.like(now), Signal.like(now)
-        comes, valid, word = Signal(), Signal(), Signal(self.config.lanes)
+        # two cycles after a slot its word comes, another later it is here
+        asked, coming, here = Signal.like(now), Signal.like(now), Signal.like(now)
+        asks, comes, valid, word = Signal(), Signal(), Signal(), Signal(self.config.lanes)
         m.d.sync += [
-            comes.eq(taken),
-            valid.eq(comes),
-            coming.eq(now),
+            Cat(asks, comes, valid).eq(Cat(taken, asks, comes)),
+            asked.eq(now),
+            coming.eq(asked),
             here.eq(coming),
             word.eq(Mux(coming.reads, self.words.data, 0)),
         ]

@@ -145,25 +145,24 @@ def relevant(e):
 
 
 class Memory:
-    """The activation store as the scanner sees it: grants at random, data a cycle later, else anything."""
+    """The activation store as the scanner sees it: data two cycles later, else anything."""
 
-    def __init__(self, dut, *, grant):
-        self.contents, self.reads, self.offered, self.grant = {}, [], 0, grant
+    def __init__(self, dut):
+        self.contents, self.reads, self.offered = {}, [], 0
         cocotb.start_soon(self._run(dut))
 
     async def _run(self, dut):
-        following = None
         width = len(dut.words__data)
+        coming, comes = None, None  # the words of the two reads before, where there were any
         while True:
             await FallingEdge(dut.clk)
-            dut.words__grant.value = int(random.random() < self.grant)
-            dut.words__data.value = random.getrandbits(width) if following is None else following
+            dut.words__data.value = random.getrandbits(width) if comes is None else comes
             await ReadOnly()
-            following = None
-            if int(dut.words__request.value) and int(dut.words__grant.value):
+            coming, comes = None, coming
+            if int(dut.words__enable.value):
                 address = int(dut.words__address.value)
                 self.reads.append(address)
-                following = self.contents[address]
+                coming = self.contents[address]
             self.offered += int(dut.rows_offered.value)
 
 
@@ -200,10 +199,9 @@ async def run_items(dut, memory, tensor, work, *, idle, stall):
     return items, out
 
 
-async def begin(dut, *, grant):
-    ports = dict(layer=0, items__valid=0, items__payload=0, events__ready=0, words__grant=0, words__data=0)
-    await start(dut, **ports)
-    return Memory(dut, grant=grant)
+async def begin(dut):
+    await start(dut, layer=0, items__valid=0, items__payload=0, events__ready=0, words__data=0)
+    return Memory(dut)
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -211,7 +209,7 @@ async def begin(dut, *, grant):
 async def fields(dut, idle, stall):
     """Random geometry: strides, borders, planes, partial groups of columns, words without spikes."""
     config = CoreConfig(**parameters()["config"])
-    memory = await begin(dut, grant=1 - idle)
+    memory = await begin(dut)
     for index in range(6):
         tensor = random_tensor(config, index + 1)
         last = config.weight_rows - tensor.kernel**2 * tensor.channels
@@ -231,7 +229,7 @@ async def fields(dut, idle, stall):
 async def tokens(dut, idle, stall):
     """K and V before the fields of Q."""
     config = CoreConfig(**parameters()["config"])
-    memory = await begin(dut, grant=1 - idle)
+    memory = await begin(dut)
     for index in range(4):
         tensor = random_tensor(config, index, planes=1)
         work = [tensor.token(n, row=0, clear=n == 0) for n in range(tensor.height * tensor.width)]
@@ -244,7 +242,7 @@ async def tokens(dut, idle, stall):
 async def speed(dut, density):
     """Silence costs its slots and a cycle an item; noise costs its events."""
     config = CoreConfig(**parameters()["config"])
-    memory = await begin(dut, grant=1)
+    memory = await begin(dut)
     for padding in (0, 1):
         tensor = Tensor(
             config, kernel=3, stride=1, padding=padding, height=4, width=4, words=2, planes=2, density=density

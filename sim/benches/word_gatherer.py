@@ -22,25 +22,24 @@ def build(*, config):
 
 
 class Surroundings:
-    """The activation memory, which grants at random, and the queue, which has room at random."""
+    """The activation memory, and the queue, which has room at random."""
 
-    def __init__(self, dut, words, *, grant):
-        self.words, self.grant = words, grant
+    def __init__(self, dut, words, *, room):
+        self.words, self.room = words, room
         self.reads, self.groups, self.cycles, self.offered = [], [], [], 0
         cocotb.start_soon(self._run(dut))
 
     async def _run(self, dut):
-        following = None
+        coming, comes = None, None  # the words of the two reads before, where there were any
         while True:
             await FallingEdge(dut.clk)
-            dut.words__grant.value = int(random.random() < self.grant)
-            dut.room.value = int(random.random() < self.grant)
-            dut.words__data.value = random.getrandbits(len(dut.words__data)) if following is None else following
+            dut.room.value = int(random.random() < self.room)
+            dut.words__data.value = random.getrandbits(len(dut.words__data)) if comes is None else comes
             await ReadOnly()
-            following = None
-            if int(dut.words__request.value) and int(dut.words__grant.value):
+            coming, comes = None, coming
+            if int(dut.words__enable.value):
                 self.reads.append(int(dut.words__address.value))
-                following = self.words[self.reads[-1]]
+                coming = self.words[self.reads[-1]]
             if int(dut.groups__valid.value):
                 self.groups.append(int(dut.groups__payload.value))
                 self.cycles.append(cycle())
@@ -106,9 +105,9 @@ async def words_become_groups(dut, idle):
     """Fields and tokens in any order: joined by column, silence dropped, markers kept; a slot a cycle."""
     config = CoreConfig(**parameters()["config"])
     words = {a: random.getrandbits(config.lanes) * (random.random() < 0.5) for a in range(config.activation_words)}
-    names = "slots__valid slots__payload words__grant words__data groups__ready room"
+    names = "slots__valid slots__payload words__data groups__ready room"
     await start(dut, **dict.fromkeys(names.split(), 0))
-    around, taken = Surroundings(dut, words, grant=1 - idle), Watch(dut, "slots")
+    around, taken = Surroundings(dut, words, room=1 - idle), Watch(dut, "slots")
     work = [random.choice((random_field, random_token))(config, words) for _ in range(40)]
     sent = [s for part in work for s in part[0]]
     await send(dut, "slots", [pack(slot(config), s) for s in sent], idle=idle)
@@ -121,7 +120,7 @@ async def words_become_groups(dut, idle):
         assert got["kv"] == group.get("kv", 0) and got["clear"] == group.get("clear", 0), index
     assert around.reads == [a for part in work for a in part[2]]
     assert around.offered == sum(part[3] for part in work)
-    ends = {c + 2 for c, s in zip(taken.cycles, sent, strict=True) if s["complete"]}
+    ends = {c + 3 for c, s in zip(taken.cycles, sent, strict=True) if s["complete"]}
     assert set(around.cycles) <= ends
     if not idle:
         assert taken.cycles[-1] - taken.cycles[0] == len(sent) - 1

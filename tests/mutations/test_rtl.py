@@ -21,6 +21,8 @@ MUTATIONS = [
     ("neuron_unit", "NeuronUnit", "(fired.reset[i] + neuron.strict) >> 1", "fired.reset[i] >> 1"),
     ("image_loader", "ImageLoader", "value.eq(0) for value in pixel", ""),
     ("activation_writer", "ActivationWriter", "carried.eq(old & carry)", "carried.eq(old | carry)"),
+    ("activation_writer", "ActivationWriter", "Mux(far, written.spikes, 0)", "0"),
+    ("activation_writer", "ActivationWriter", "(~near | fetched.reads)", "~near"),
     ("time_mask", "TimeMaskController", "(step < layer.steps_in)", "(step <= layer.steps_in)"),
     ("sequencer", "Sequencer", "(outstanding == 0) & self.quiet", "outstanding == 0"),
     ("layer_loops", "LayerLoops", "last.x.eq((layer.width - 1)", "last.x.eq(layer.width"),
