@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -111,20 +111,35 @@ class Source:
         return load_samples(self.data, network, count, folder=self.data_folder, most=most)
 
 
+class Described(dict[str, Any]):
+    """Behind a dataclass of no command, in `Annotated`: which of its fields are options, and how each is described."""
+
+
+def described(**options: Any) -> Described:
+    """The options by field: Typer's, or one of the aliases here."""
+    return Described({name: get_args(option)[1] if get_args(option) else option for name, option in options.items()})
+
+
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as Typer wants it: a parameter that is a dataclass becomes its fields, an option each."""
+    """The command as Typer wants it: a parameter that is a dataclass becomes its fields, an option each.
+
+    A dataclass that knows nothing of Typer comes with a `Described`.
+    """
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint) and isinstance(hint, type)}
+    groups = {
+        name: kind for name, kind in get_type_hints(command).items() if isinstance(kind, type) and is_dataclass(kind)
+    }
+    options = {name: _options_of(kind, hints[name]) for name, kind in groups.items()}
     parameters = []
     for given in inspect.signature(command).parameters.values():
         if given.name in groups:
-            parameters += _options_of(groups[given.name])
+            parameters += options[given.name]
         else:
             parameters.append(given.replace(annotation=hints[given.name], kind=inspect.Parameter.KEYWORD_ONLY))
 
     def spread_out(**values: Any) -> None:
         for name, group in groups.items():
-            values[name] = group(**{x.name: values.pop(x.name) for x in fields(group)})
+            values[name] = group(**{x.name: values.pop(x.name) for x in options[name]})
         command(**values)
 
     spread_out.__name__, spread_out.__doc__ = command.__name__, command.__doc__
@@ -133,7 +148,14 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     return spread_out
 
 
-def _options_of(group: type) -> list[inspect.Parameter]:
+def _options_of(group: Any, hint: Any) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
     kind = inspect.Parameter.KEYWORD_ONLY
-    return [inspect.Parameter(x.name, kind, default=x.default, annotation=hints[x.name]) for x in fields(group)]
+    about = next((x for x in get_args(hint) if isinstance(x, Described)), None)
+    if about is not None:
+        hints = {name: Annotated[hints[name], option] for name, option in about.items()}
+    return [
+        inspect.Parameter(x.name, kind, default=x.default, annotation=hints[x.name])
+        for x in fields(group)
+        if x.name in hints
+    ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spikeloom.cli.console import bars, command_line, emit, note, pairs, percent, table
-from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Images, Output, Source, Steps
+from spikeloom.cli.options import DEFAULT_MODEL, AsJson, Data, DataFolder, Images, Output, Steps, described
 from spikeloom.flow.models import load_checkpoint
-from spikeloom.flow.quantization import CALIBRATION, Quantization, Quantized, Request
+from spikeloom.flow.quantization import Quantization, Quantized, Request
 
 if TYPE_CHECKING:
     from spikeloom.golden.quantization.precision import Sensitivity
@@ -18,90 +18,47 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: spikeloom quantize build/mine/checkpoint.safetensors --budget 80kB --finetune 2 --scales free"
 
 
+OPTIONS = described(
+    bits=typer.Option(help="Of a weight: 8 or 4. Default: 8."),
+    layer_bits=typer.Option(metavar="LAYER=BITS", help="Other bits for a layer; may be repeated."),
+    budget=typer.Option(
+        metavar="SIZE",
+        help="Largest size of all weights, as 80kB or 64KiB: 4 bits where they cost least, by measurement.",
+    ),
+    calibration=typer.Option(min=1, metavar="N", help="Training images on which --budget measures."),
+    finetune=typer.Option(min=0, metavar="EPOCHS", help="Train on with the quantised weights; goes on after a kill."),
+    learning_rate=typer.Option(min=0.0, help="Of --finetune. Default: 0.0005."),
+    restart=typer.Option("--restart", help="Begin --finetune anew instead of going on."),
+    scales=typer.Option(help="Of the channels."),
+    coding=typer.Option(help="Of integer spikes in dot products: their bits, or n spikes."),
+    name=typer.Option(help="Default: the file's, or its folder's."),
+    layer_losses=typer.Option("--layer-losses", help="Measure the accuracy that each layer alone loses."),
+    steps=Steps,
+    data=Data,
+    data_folder=DataFolder,
+    images=Images,
+    output=Output,
+)
+
+
 def quantize(
     checkpoint: Annotated[
         str, typer.Argument(metavar="[CHECKPOINT]", help="Of `spikeloom train`, or a shipped model.")
     ] = DEFAULT_MODEL,
     *,
-    bits: Annotated[int | None, typer.Option(help="Of a weight: 8 or 4. Default: 8.")] = None,
-    layer_bits: Annotated[
-        list[str] | None,
-        typer.Option("--layer-bits", metavar="LAYER=BITS", help="Other bits for a layer; may be repeated."),
-    ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE",
-            help="Largest size of all weights, as 80kB or 64KiB: 4 bits where they cost least, by measurement.",
-        ),
-    ] = None,
-    calibration: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Training images on which --budget measures.")
-    ] = CALIBRATION,
-    finetune: Annotated[
-        int, typer.Option(min=0, metavar="EPOCHS", help="Train on with the quantised weights; goes on after a kill.")
-    ] = 0,
-    learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Of --finetune. Default: 0.0005.")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin --finetune anew instead of going on.")] = False,
-    scales: Annotated[Literal["power-of-two", "free"], typer.Option(help="Of the channels.")] = "power-of-two",
-    coding: Annotated[
-        Literal["planes", "unary"], typer.Option(help="Of integer spikes in dot products: their bits, or n spikes.")
-    ] = "planes",
-    name: Annotated[str | None, typer.Option(help="Default: the file's, or its folder's.")] = None,
-    layer_losses: Annotated[
-        bool, typer.Option("--layer-losses", help="Measure the accuracy that each layer alone loses.")
-    ] = False,
-    steps: Steps = None,
-    source: Source,
-    images: Images = None,
-    output: Output = None,
+    request: Annotated[Request, OPTIONS],
     as_json: AsJson = False,
 ) -> None:
     """Turn a trained model into a network of integers, and say what that costs.
 
     The accuracies are of the held-out images, all of them unless --images.
     """
-    from spikeloom.golden.quantization.precision import parse_bytes
-
-    if budget is not None and (bits is not None or layer_bits):
-        raise typer.BadParameter("--budget chooses the bits: leave out --bits and --layer-bits")
-    if finetune and steps:
-        raise typer.BadParameter("--finetune keeps the trained time steps: leave out --steps")
-    request = Request(
-        bits=bits,
-        layer_bits=_numbers(layer_bits or []),
-        budget=None if budget is None else parse_bytes(budget),
-        calibration=calibration,
-        finetune=finetune,
-        learning_rate=learning_rate,
-        restart=restart,
-        scales=scales,
-        coding=coding,
-        name=name,
-        layer_losses=layer_losses,
-        steps=steps or (),
-        data=source.data,
-        data_folder=source.data_folder,
-        images=images,
-        output=output,
-        command=command_line(),
-    )
-    wanted = Quantization(load_checkpoint(checkpoint), request)
+    wanted = Quantization(load_checkpoint(checkpoint), request, command=command_line())
     with bars() as shown:
         found = wanted.run(shown)
     if found.accuracy_integer is None:
         note("accuracy is not measured: the images have no labels")
     emit(found.record(), *_tables(found), f"Next: spikeloom simulate {found.path}", as_json=as_json)
-
-
-def _numbers(layer_bits: list[str]) -> dict[str, int]:
-    found = {}
-    for text in layer_bits:
-        name, equals, number = text.partition("=")
-        if not equals or not number.strip().isdecimal():
-            raise ValueError(f"--layer-bits must be LAYER=BITS, as in sps.0=8, not {text!r}")
-        found[name.strip()] = int(number)
-    return found
 
 
 def _tables(found: Quantized) -> list[Any]:

@@ -106,13 +106,19 @@ def load_network(model: str, steps: Sequence[str] | None = None) -> Network:
 
 def with_steps(network: Network, steps: Sequence[str] | None) -> Network:
     """The network with the time steps of ``LAYER=T``."""
-    wanted = {}
-    for text in steps or ():
+    wanted = numbers_of(steps, "--steps must be LAYER=T, as in block.0.attn=2")
+    return network.with_steps(wanted) if wanted else network
+
+
+def numbers_of(given: Sequence[str] | None, rule: str) -> dict[str, int]:
+    """Numbers by layer of ``LAYER=N``. ValueError with the rule for another form."""
+    found = {}
+    for text in given or ():
         name, equals, number = text.partition("=")
         if not equals or not number.strip().isdecimal():
-            raise ValueError(f"--steps must be LAYER=T, as in block.0.attn=2, not {text!r}")
-        wanted[name.strip()] = int(number)
-    return network.with_steps(wanted) if wanted else network
+            raise ValueError(f"{rule}, not {text!r}")
+        found[name.strip()] = int(number)
+    return found
 
 
 def file_format(path: Path) -> str | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spikeloom.common.files import file_hash, writable_file
 from spikeloom.common.folders import file_in, folder_of
 from spikeloom.flow.images import load_samples, named_data, training_images
-from spikeloom.flow.models import Checkpoint, quantized, time_steps, with_steps
+from spikeloom.flow.models import Checkpoint, numbers_of, quantized, time_steps, with_steps
 from spikeloom.flow.records import percent
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ class Request:
 
     bits: int | None = None
     """Of all weights, 8 or 4; `BITS` when None."""
-    layer_bits: Mapping[str, int] = field(default_factory=dict)
-    """Other bits by layer name."""
-    budget: int | None = None
-    """Bytes of all weights at most: 4 bits where they cost least; instead of bits."""
+    layer_bits: list[str] | None = None
+    """Other bits of layers, each LAYER=BITS."""
+    budget: str | None = None
+    """Size of all weights at most, as 80kB: 4 bits where they cost least; instead of bits."""
     calibration: int = CALIBRATION
     """Training images on which the budget measures."""
     finetune: int = 0
@@ -52,8 +53,8 @@ class Request:
     """Of the network; the checkpoint's when None."""
     layer_losses: bool = False
     """Measure the accuracy that each layer alone loses."""
-    steps: Sequence[str] = ()
-    """Other time steps, each LAYER=T."""
+    steps: list[str] | None = None
+    """Other time steps, each LAYER=T; not with fine-tuning."""
     data: str | None = None
     """The images' data set, as `load_samples` takes it."""
     data_folder: Path | None = None
@@ -62,8 +63,24 @@ class Request:
     """Held-out images that are measured; all when None."""
     output: Path | None = None
     """The network's file, or its folder; in the build folder when None."""
-    command: str
-    """What the user typed, for the header of the tuned checkpoint."""
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and (self.bits is not None or self.layer_bits):
+            raise ValueError("--budget chooses the bits: leave out --bits and --layer-bits")
+        if self.finetune and self.steps:
+            raise ValueError("--finetune keeps the trained time steps: leave out --steps")
+
+    @cached_property
+    def bits_by_layer(self) -> dict[str, int]:
+        """Of `layer_bits`. ValueError for another form."""
+        return numbers_of(self.layer_bits, "--layer-bits must be LAYER=BITS, as in sps.0=8")
+
+    @cached_property
+    def bytes(self) -> int | None:
+        """Of the budget, if there is one. ValueError for what is no size."""
+        from spikeloom.golden.quantization.precision import parse_bytes
+
+        return None if self.budget is None else parse_bytes(self.budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +131,7 @@ class Quantized:
             "accuracy_before_finetuning": self.accuracy_before,
             "accuracy_integer": self.accuracy_integer,
             "images": self.images,
-            "budget": asked.budget,
+            "budget": asked.bytes,
             "sensitivities": self.sensitivities,
             "tuned_checkpoint": self.tuned_checkpoint,
             **time_steps(self.network),
@@ -125,20 +142,22 @@ class Quantized:
 class Quantization:
     """A request that can be met: making this says, in one line, what is wrong with it; `run` does the work.
 
+    command: what the user typed, for the header of the tuned checkpoint.
     Raises what `load_samples` and `writable_file` raise; ValueError for a budget below 4 bits everywhere, and where
     labels are needed and there are none.
     """
 
-    def __init__(self, checkpoint: Checkpoint, request: Request) -> None:
+    def __init__(self, checkpoint: Checkpoint, request: Request, *, command: str) -> None:
         from spikeloom.golden.quantization.precision import check_budget
 
-        self.checkpoint, self.request = checkpoint, request
+        self.checkpoint, self.request, self.command = checkpoint, request, command
+        budget, other_bits = request.bytes, request.bits_by_layer
         self.network = self._integers(checkpoint, request.bits or BITS)
-        if request.layer_bits:
-            self.network = self._integers(checkpoint, bits_of(self.network) | dict(request.layer_bits))
+        if other_bits:
+            self.network = self._integers(checkpoint, bits_of(self.network) | other_bits)
         self.samples = load_samples(request.data, self.network, request.images, folder=request.data_folder)
-        if request.budget is not None:
-            check_budget(self.network, request.budget)
+        if budget is not None:
+            check_budget(self.network, budget)
         if request.layer_losses and self.samples.labels is None:
             raise ValueError("--layer-losses needs images with labels")
         self.path = writable_file(file_in(request.output, folder_of(self.network.name), "network.safetensors"))
@@ -149,12 +168,11 @@ class Quantization:
         request, network, trained = self.request, self.network, self.checkpoint
         sensitivities: list[Sensitivity] = []
         before = tuned = None
-        if request.budget is not None:
+        if (budget := request.bytes) is not None:
             from spikeloom.golden.quantization.precision import choose_bits
 
             sensitivities = self._sensitivities(shown)
-            bits = choose_bits(sensitivities, request.budget)
-            network = self._integers(trained, bits, budget=request.budget)
+            network = self._integers(trained, choose_bits(sensitivities, budget), budget=budget)
         accuracy_float = self._accuracy_float()
         if request.finetune:
             before = self._accuracy(network, "before fine-tuning", shown)
@@ -244,7 +262,7 @@ class Quantization:
         about = report.as_dict()
         about["accuracy_integer"] = about.pop("accuracy")
         path = folder / "checkpoint.safetensors"
-        checkpoints.save(path, tuned, command=request.command, **about)
+        checkpoints.save(path, tuned, command=self.command, **about)
         return replace(before, model=tuned), path
 
     def _layers(self, trained: Checkpoint, network: Network, shown: Bars) -> list[LayerReport]:

@@ -1,6 +1,6 @@
 """Options that go together are one dataclass of a command, and one option each on the command line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated
 
 import pytest
@@ -8,7 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from spikeloom.cli.main import app
-from spikeloom.cli.options import Core, Sizes, Source, at_most, spread
+from spikeloom.cli.options import Core, Images, Sizes, Source, at_most, described, spread
+from spikeloom.flow.quantization import Request
 
 RUNNER = CliRunner()
 
@@ -17,6 +18,13 @@ RUNNER = CliRunner()
 class Pair:
     first: Annotated[int | None, typer.Option(min=1)] = None
     second: Annotated[str, typer.Option("--other", "-o")] = "b"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    count: int = 2
+    images: int | None = None
+    kept: str = "k"
 
 
 @pytest.fixture
@@ -41,6 +49,27 @@ def test_a_group_is_its_options_with_their_defaults(small, given):
     assert RUNNER.invoke(small, []).exit_code == 0
     assert RUNNER.invoke(small, "--first 3 -o c --lanes 8 --board b --last 2 --name y".split()).exit_code == 0
     assert given == [("x", Pair(), Core(), None), ("y", Pair(first=3, second="c"), Core(lanes=8, board="b"), 2)]
+
+
+def test_a_dataclass_that_knows_nothing_of_options_comes_with_them(given):
+    """Those of its fields that are described; the types and defaults stay its own."""
+
+    def command(*, order: Annotated[Order, described(count=typer.Option(min=1), images=Images)]) -> None:
+        """What it does."""
+        given.append(order)
+
+    found = typer.Typer()
+    found.command()(spread(command))
+    assert RUNNER.invoke(found, []).exit_code == 0
+    assert RUNNER.invoke(found, "--count 3 --images 7".split()).exit_code == 0
+    assert given == [Order(), Order(count=3, images=7)]
+    for line in ("--count 0", "--images 0", "--kept x"):
+        assert RUNNER.invoke(found, line.split()).exit_code == 2
+
+
+def test_every_field_of_a_quantisation_is_an_option():
+    known = {x.name for x in typer.main.get_command(app).commands["quantize"].params}
+    assert {x.name for x in fields(Request)} == known - {"checkpoint", "as_json"}
 
 
 def test_limits_of_an_option_in_a_group_hold(small, given):
