@@ -6,9 +6,7 @@ from spikeloom.gen.errors import CompileError
 from spikeloom.gen.targets import Target
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.layouts import DESCRIPTOR_WORDS, WORD_BITS, parameters, potentials
-
-SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
-"""Depth and width of a DP16KD, one port reading and one writing."""
+from spikeloom.rtl.primitives.block_grid import grid_blocks, grid_shape
 
 REMEDIES = {
     "weights": "4-bit weights, fewer channels or a larger device",
@@ -73,4 +71,4 @@ def _distributed(depth: int, width: int) -> bool:
 
 
 def _blocks(depth: int, width: int) -> int:
-    return min(-(-depth // deep) * -(-width // wide) for deep, wide in SHAPES)
+    return grid_blocks(depth, width, grid_shape(depth, width))

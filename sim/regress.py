@@ -24,6 +24,8 @@ BENCHES = (
     "event_scanner",
     "ac_array",
     "weight_store",
+    "block_memory",
+    "dual_port_memory",
     "loadable_memory",
     "kv_store",
     "neuron_unit",

@@ -132,6 +132,7 @@ def wheel(tmp_path_factory):
         "spikeloom/py.typed",
         "spikeloom/sim/harness.cpp",
         "spikeloom/sim/virtual_board.cpp",
+        "spikeloom/sim/models/dp16kd.v",
         "spikeloom/golden/zoo/digits.safetensors",
         "spikeloom/flow/templates/testbench.v",
         "spikeloom/flow/templates/README.md",
