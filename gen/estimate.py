@@ -98,18 +98,22 @@ def _estimate_layer(layer: LayerPlan, plan: Plan, activity: Activity) -> LayerEs
 
 
 def _run_tile(pipe: Pipeline, layer: LayerPlan, walk: ScannerWalk, number: int) -> None:
+    direct, ready = layer.layer.direct, 0
     for step, index in _order(layer, len(walk.groups)):
         scans = step < layer.shape.computed_steps
         if layer.layer.kind == "attention" and scans and index == 0:
             for item in walk.keys(step, number):
                 pipe.item(item)
-        pipe.item(walk.receptive_field(step, number, index) if scans else MARKER)
+        if not (direct and step):  # one item's sums serve all steps
+            pipe.item(walk.receptive_field(step, number, index) if scans else MARKER)
+            ready = pipe.hand_over()
         y, x, columns = walk.groups[index]
         pipe.job(
-            pipe.hand_over(),
+            ready,
             columns=columns,
             words=layer.tiles[number].neuron_words if step < layer.steps else 1,
-            fence=index == 0 or layer.layer.direct or layer.readout,
+            fence=index == 0 or direct or layer.readout,
+            keep=direct and step < layer.steps - 1,
             each=layer.readout,
             written=[] if layer.readout else [walk.written(step, number, y, x + c) for c in range(columns)],
         )

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from spikeloom.rtl.core.activation_writer import WRITE_LATENCY
 from spikeloom.rtl.core.core import JOB_FIFO_DEPTH, WORD_FIFO_DEPTH
 from spikeloom.rtl.core.event_scanner import FIFO_DEPTH, IN_FLIGHT
+from spikeloom.rtl.core.neuron_unit import LATENCY as NEURON_LATENCY
 
 SCAN_LATENCY = 4  # from a slot to the emitter
 ARRAY_LATENCY = 4  # from the emitter to the adders, a register a cycle
-NEURON_LATENCY = 5  # from the issue of a word to its spikes
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Pipeline:
         self._jobs: deque[int] = deque([0] * JOB_FIFO_DEPTH, maxlen=JOB_FIFO_DEPTH)  # likewise
         self._sums_taken = -1  # the neurons have taken the last sums
         self._neuron = -NEURON_LATENCY  # the neurons' last word
+        self._since_fence = 0  # the neurons' words
         self._frozen: deque[tuple[int, int]] = deque()  # of the neurons, by the writer: from, cycles
         self._queued = deque([-1] * WORD_FIFO_DEPTH, maxlen=WORD_FIFO_DEPTH)  # when the last words left its queue
         self._held = 0  # the writer can take a word from then on
@@ -85,19 +86,34 @@ class Pipeline:
         return self._added[-1] + 1
 
     def job(
-        self, ready: int, *, columns: int, words: int, fence: bool, each: bool, written: Sequence[Accesses]
+        self,
+        ready: int,
+        *,
+        columns: int,
+        words: int,
+        fence: bool,
+        each: bool,
+        written: Sequence[Accesses],
+        keep: bool = False,
     ) -> None:
-        """Neurons: `words` a column; `each` column waits for the pipeline to empty. written: by column."""
+        """Neurons: `words` a column; `each` column is fenced. keep: the next job has the same sums.
+
+        written: by column.
+        """
         at = ready
         for column in range(columns):
             if (fence and column == 0) or each:
-                at = max(at, self._neuron + NEURON_LATENCY)
+                if self._since_fence < NEURON_LATENCY:
+                    at = max(at, self._neuron + NEURON_LATENCY)
+                self._since_fence = 0
             for _ in range(words):
                 at = self._neuron = self._unfrozen(max(at, self._neuron + 1))
             if written:
                 self._write(written[column])
+            self._since_fence += words
         self.neuron_words += columns * words
-        self._sums_taken = self._neuron
+        if not keep:
+            self._sums_taken = self._neuron
         self._jobs.append(self._neuron)
 
     def _unfrozen(self, at: int) -> int:

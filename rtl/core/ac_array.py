@@ -13,7 +13,7 @@ class AcArray(wiring.Component):
 
     For each event and column: ``acc[lane] += gate ? element[lane] : 0``, or ``acc[lane] *= 2`` for a `double`,
     which multiplies the planes accumulated so far (Horner, most significant plane first). The AND gate is the
-    multiplier. `last` hands ``acc`` over after the event; then it starts at zero, or stays for `keep`.
+    multiplier. `last` hands ``acc`` over after the event; then it starts at zero.
 
     One event a cycle; stalls only while `last` waits for the taker of the previous sums. The sums lag two cycles: a
     row is registered before it is added, since it comes from a block memory.
@@ -41,12 +41,11 @@ class AcArray(wiring.Component):
         m = Module()
         config = self.config
         row, held, full = Signal(row_event(config)), Signal(), Signal()
-        taken, hands_over, clears = Signal(), Signal(), Signal()
+        taken, hands_over = Signal(), Signal()
         m.d.comb += [
             self.sums.valid.eq(full),
             taken.eq(held & ~(row.marker.last & full)),
             hands_over.eq(taken & row.marker.last),
-            clears.eq(hands_over & ~row.marker.keep),
             self.rows.ready.eq(~held | taken),
         ]
         with m.If(self.rows.ready):
@@ -67,7 +66,7 @@ class AcArray(wiring.Component):
                     total.eq(acc + addend),
                 ]
                 # reset and enable as the flip-flop has them: no multiplexer in front of it
-                with m.If(clears):
+                with m.If(hands_over):
                     m.d.sync += acc.eq(0)
                 with m.Elif(taken):
                     m.d.sync += acc.eq(total)

@@ -54,9 +54,9 @@ class LayerLoops(wiring.Component):
     """Work items for the scanner and jobs for the neurons, in the order in which a layer runs.
 
     A layer runs ``for tile, for step < steps_run, for group of positions``; a direct layer ``for tile, for group, for
-    step``, since its sums serve all steps. Attention has the tokens of K and V before the positions of each scanned
-    step. Masked steps do not run, or scan nothing where a residual is copied. All addresses are sums of the
-    descriptor's strides: nothing is multiplied.
+    step``, since the sums of one item serve the jobs of all steps. Attention has the tokens of K and V before the
+    positions of each scanned step. Masked steps do not run, or scan nothing where a residual is copied. All addresses
+    are sums of the descriptor's strides: nothing is multiplied.
 
     An item and a job a cycle at most.
 
@@ -105,6 +105,7 @@ class LayerLoops(wiring.Component):
             last.tile.eq(layer.tiles - 1),
         ]
         kv, taken, ends = Signal(), Signal(), Signal(_ENDS)
+        goes = Signal()  # the item at hand is taken, or none is needed
         ends_x = walk.group.x == last.x
         m.d.comb += [
             mask.layer.eq(layer),
@@ -114,9 +115,10 @@ class LayerLoops(wiring.Component):
             ends.positions.eq(ends_x & (walk.row.y == last.y)),
             ends.tiles.eq(walk.tile.index == last.tile),
             kv.eq((layer.kind == Kind.ATTENTION) & mask.scan & (walk.token.index != layer.positions)),
-            self.items.valid.eq(self.run & (self.jobs.ready | kv)),
-            taken.eq(self.items.valid & self.items.ready),
-            self.jobs.valid.eq(taken & ~kv),
+            self.items.valid.eq(self.run & (self.jobs.ready | kv) & ~mask.again),
+            goes.eq(self.items.ready | mask.again),
+            taken.eq(self.run & (self.jobs.ready | kv) & goes),
+            self.jobs.valid.eq(self.run & goes & ~kv),
             self.ended.eq(taken & ~kv & ends.positions & mask.end & ends.tiles),
         ]
         self._offer_item(m, walk, mask, kv, ends)
@@ -258,7 +260,6 @@ class LayerLoops(wiring.Component):
             item.row.eq(walk.tile.weight_row),
             item.tail.eq(ends.tiles),
             item.clear.eq(walk.token.index == 0),
-            item.keep.eq(mask.keep),
         ]
 
     def _offer_job(self, m, walk, mask, ends):
@@ -274,6 +275,7 @@ class LayerLoops(wiring.Component):
             work.last.eq(Mux(readout, ends_all, mask.last)),
             work.final.eq(readout & ends_all),
             work.fence.eq(first | layer.direct | readout),
+            work.keep.eq(mask.keep),
             work.parameter.eq(walk.tile.parameter),
             work.words.eq(Mux(ends.tiles, tail_words, config.neuron_words)),
             work.columns.eq(self._columns(walk, ends)),

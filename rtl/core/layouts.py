@@ -30,7 +30,7 @@ class Write(enum.Enum, shape=unsigned(2)):  # type: ignore[call-arg]
 class Scan(enum.Enum, shape=unsigned(2)):  # type: ignore[call-arg]
     """What the scanner does for one work item."""
 
-    NONE = 0  # no events: bias and leak alone, or the sums of the last item again
+    NONE = 0  # no events: bias and leak alone
     FIELD = 1  # the receptive field of a group of output positions
     KV = 2  # one token of K and V
 
@@ -118,7 +118,6 @@ MARKER = data.StructLayout(
         "tail": 1,  # the last tile: `tile_tail` valid lanes
         "double": 1,  # the sums so far, between two planes
         "last": 1,  # hand the sums over
-        "keep": 1,  # with `last`: keep them for the next item too
     }
 )
 """What an event tells the array besides its row."""
@@ -142,7 +141,6 @@ def work_item(config: CoreConfig) -> data.StructLayout:
             "row": config.row_width,  # first weight row of the tile
             "tail": 1,  # the last tile: `tile_tail` valid lanes
             "clear": 1,  # KV: forget the rows of K^T V first
-            "keep": 1,  # keep the sums for the next item
         }
     )
 
@@ -238,7 +236,8 @@ def job(config: CoreConfig) -> data.StructLayout:
             "first": 1,  # potentials are zero
             "last": 1,  # potentials are not needed again
             "final": 1,  # readout: these potentials are the class sums
-            "fence": 1,  # an earlier job may have the same potentials
+            "fence": 1,  # jobs since the last fence may have the same potentials
+            "keep": 1,  # the next job has the same sums
             "parameter": config.parameter_width,
             "words": ceil_log2(config.neuron_words + 1) or 1,  # words of the tile with valid lanes
             "columns": ceil_log2(config.columns + 1) or 1,

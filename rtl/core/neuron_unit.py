@@ -52,6 +52,9 @@ def _fired(config: CoreConfig) -> data.StructLayout:
     return data.StructLayout({"control": _control(config), **found})
 
 
+LATENCY = 5  # cycles from the issue of a word to its potentials in the memory, and to its spikes
+
+
 class NeuronUnit(wiring.Component):
     """Runs the neurons of a job, `neuron_lanes` a cycle: `golden.neurons.lif`, one step a job.
 
@@ -66,8 +69,9 @@ class NeuronUnit(wiring.Component):
     written, and a masked job touches no potential and fires nothing. A readout integrates without firing, adds the
     bias once, and sends its final potentials to the results.
 
-    A word of `neuron_lanes` a cycle, latency 5. A job with `fence` starts when the jobs before it have left the
-    pipeline, since it may need potentials that they write.
+    A word of `neuron_lanes` a cycle, latency `LATENCY`. Potentials come back in the same order after each fence: a
+    fence lets nothing start before the jobs before it have left the pipeline, but where as many words as that takes
+    were issued since the last fence.
 
     Parameters
     ----------
@@ -77,7 +81,7 @@ class NeuronUnit(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant while jobs come
     jobs : In(stream of `layouts.job`)
-    sums : In(stream of `layouts.sums`), one transfer a job
+    sums : In(stream of `layouts.sums`), one transfer a job, but none after a job with `keep`
     parameters : Out(MemoryReadPort of `layouts.parameters`)
     membrane_reads : Out(MemoryReadPort of `layouts.potentials`)
     membrane_writes : Out(MemoryWritePort of `layouts.potentials`)
@@ -130,15 +134,17 @@ class NeuronUnit(wiring.Component):
         column, word = Signal(range(config.columns + 1)), Signal(range(config.neuron_words + 1))
         first, word_end, column_end, go = Signal(), Signal(), Signal(), Signal()
         readout = layer.kind == Kind.READOUT
-        may_start = empty | (word != 0) | ~(now.fence & ((column == 0) | readout))
+        fence, since = Signal(), Signal(range(LATENCY + 1))  # since: words since the last fence
+        may_start = empty | ~fence | (since == LATENCY)
         membrane = (Mux(readout, 0, to.position) << ceil_log2(config.neuron_words)) + word
         m.d.comb += [
             word_end.eq(~now.active | (word == now.words - 1)),
             column_end.eq(word_end & (column == now.columns - 1)),
             first.eq(now.first & (~readout | (column == 0))),
+            fence.eq(now.fence & (word == 0) & ((column == 0) | readout)),
             go.eq(self.jobs.valid & self.sums.valid & may_start),
             self.jobs.ready.eq(go & advance & column_end),
-            self.sums.ready.eq(self.jobs.ready),
+            self.sums.ready.eq(self.jobs.ready & ~now.keep),
             self.parameters.enable.eq(advance),  # read whether needed or not: a short path to many memories
             self.parameters.address.eq(now.parameter + word),
             self.membrane_reads.enable.eq(go & advance & now.active & ~first),
@@ -158,7 +164,10 @@ class NeuronUnit(wiring.Component):
         sums_of_column = self.sums.payload[column] if config.columns > 1 else self.sums.payload[0]
         m.d.comb += after.sums.eq(words(sums_of_column.as_value())[word])
         with m.If(go & advance):
-            m.d.sync += word.eq(Mux(word_end, 0, word + 1))
+            m.d.sync += [
+                word.eq(Mux(word_end, 0, word + 1)),
+                since.eq(Mux(fence, 1, Mux(since == LATENCY, since, since + 1))),
+            ]
             with m.If(word_end):
                 m.d.sync += column.eq(Mux(column_end, 0, column + 1))
         self._place(m, to, column, moves=go & advance & word_end, ends=column_end)

@@ -156,7 +156,6 @@ class ScanCursor(wiring.Component):
             now.marker.tail.eq(item.tail),
             now.marker.double.eq(at.double),
             now.marker.last.eq(ends.item & ~is_kv),
-            now.marker.keep.eq(item.keep),
         ]
 
     def _advance(self, m, item, at, ends, channels):

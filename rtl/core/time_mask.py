@@ -12,7 +12,7 @@ class TimeMaskController(wiring.Component):
 
     A masked step (``step >= T_l``) has no scan, no neuron and no membrane access; it does not run at all unless
     a residual must be copied (``step < steps_run``). Beyond the producer's steps there is no scan: bias and leak
-    go on. A direct layer scans at its first step only and keeps the sums. Combinational.
+    go on. A direct layer scans at its first step only, whose sums serve all others. Combinational.
 
     Members
     -------
@@ -22,6 +22,7 @@ class TimeMaskController(wiring.Component):
     active : Out(1), neurons run
     scan : Out(1), there are events to scan
     keep : Out(1), the sums serve the next step too
+    again : Out(1), the sums are those of the step before: no item is needed
     first, last : Out(1), first and last active step: no potential is read, none is written
     end : Out(1), last step that runs
     """
@@ -32,6 +33,7 @@ class TimeMaskController(wiring.Component):
     active: Out(1)
     scan: Out(1)
     keep: Out(1)
+    again: Out(1)
     first: Out(1)
     last: Out(1)
     end: Out(1)
@@ -49,5 +51,6 @@ class TimeMaskController(wiring.Component):
             self.end.eq(following >= layer.steps_run),
             self.scan.eq(self.active & (step < layer.steps_in) & ~(layer.direct & ~self.first)),
             self.keep.eq(layer.direct & self.active & ~self.last),
+            self.again.eq(layer.direct & ~self.first),
         ]
         return m

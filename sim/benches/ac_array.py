@@ -27,7 +27,6 @@ def random_event(config):
         "tail": random.getrandbits(1),
         "double": int(random.random() < 0.15),
         "last": int(random.random() < 0.3),
-        "keep": int(random.random() < 0.3),
     }
     return {
         "elements": [random.choice((-top, top - 1, random.randrange(-top, top))) for _ in range(config.lanes)],
@@ -51,8 +50,7 @@ def model(config, events):
                 acc[column][lane] = (acc[column][lane] + half) % (2 * half) - half
         if event["marker"]["last"]:
             found.append([list(row) for row in acc])
-            if not event["marker"]["keep"]:
-                acc = [[0] * config.lanes for _ in range(config.columns)]
+            acc = [[0] * config.lanes for _ in range(config.columns)]
     return found
 
 

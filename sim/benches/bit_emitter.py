@@ -33,7 +33,7 @@ def random_group(config):
         "row": random.randrange(config.weight_rows - config.lanes),
         "kv": int(kv),
         "clear": int(kv and not any(spikes)),
-        "marker": {name: random.getrandbits(1) for name in ("tail", "double", "last", "keep")},
+        "marker": {name: random.getrandbits(1) for name in ("tail", "double", "last")},
     }
 
 

@@ -75,12 +75,12 @@ class Tensor:
             for x in range(0, self.width_out, columns)
         ]
 
-    def field(self, y, x, columns, *, row, tail, keep):
+    def field(self, y, x, columns, *, row, tail):
         """Item, events, addresses read, rows offered and slots of a group."""
         in_y, in_x = y * self.stride - self.padding, x * self.stride - self.padding
         pointer = self.address(self.planes - 1, in_y, in_x, 0) % self.size
         item = dict(scan=Scan.FIELD, pointer=pointer, value_pointer=0, x=in_x, y=in_y, columns=columns)
-        item |= dict(row=row, tail=tail, clear=0, keep=keep)
+        item |= dict(row=row, tail=tail, clear=0)
         events, reads, offered, slots, dirty = [], [], 0, 0, False
         full = self.config.columns
         for plane in reversed(range(self.planes)):
@@ -108,14 +108,14 @@ class Tensor:
                     events.append(make_event(double=1))
         if not last_word_fired:
             events.append(make_event())
-        events[-1]["marker"] |= {"last": 1, "keep": keep}
+        events[-1]["marker"] |= {"last": 1}
         return item, events, reads, offered, slots
 
     def token(self, place, *, row, clear):
         """Likewise for a token of K at a place of this tensor, with one of its words as V; one plane."""
         pointer, value = self.address(0, *divmod(place, self.width), 0), random.choice(list(self.memory))
         item = dict(scan=Scan.KV, pointer=pointer, value_pointer=value, x=0, y=0, columns=1)
-        item |= dict(row=row, tail=0, clear=clear, keep=0)
+        item |= dict(row=row, tail=0, clear=clear)
         events = [make_event(clear=1)] if clear else []
         for word in range(self.words):
             for bit in range(self.config.lanes):
@@ -125,8 +125,8 @@ class Tensor:
         return item, events, [value, *range(pointer, pointer + self.words)], 0, 1 + self.words
 
 
-def make_event(*, tail=0, double=0, last=0, keep=0, **fields):
-    marker = dict(tail=tail, double=double, last=last, keep=keep)
+def make_event(*, tail=0, double=0, last=0, **fields):
+    marker = dict(tail=tail, double=double, last=last)
     return dict(row=0, gates=0, values=0, add=0, kv=0, clear=0, marker=marker) | fields
 
 
@@ -139,8 +139,6 @@ def relevant(e):
         e["gates"] = e["marker"]["tail"] = 0
     if not e["kv"]:
         e["values"] = 0
-    if not e["marker"]["last"]:
-        e["marker"]["keep"] = 0
     return e
 
 
@@ -214,12 +212,9 @@ async def fields(dut, idle, stall):
         tensor = random_tensor(config, index + 1)
         last = config.weight_rows - tensor.kernel**2 * tensor.channels
         groups = random.sample(tensor.groups(), min(5, len(tensor.groups())))
-        work = [
-            tensor.field(*group, row=random.randint(0, last), tail=random.getrandbits(1), keep=random.getrandbits(1))
-            for group in groups
-        ]
-        none = make_event(last=1, keep=1)
-        item = dict(scan=Scan.NONE, pointer=0, value_pointer=0, x=0, y=0, columns=1, row=0, tail=0, clear=0, keep=1)
+        work = [tensor.field(*group, row=random.randint(0, last), tail=random.getrandbits(1)) for group in groups]
+        none = make_event(last=1)
+        item = dict(scan=Scan.NONE, pointer=0, value_pointer=0, x=0, y=0, columns=1, row=0, tail=0, clear=0)
         work.insert(random.randint(0, len(work)), (item, [none], [], 0, 1))
         await run_items(dut, memory, tensor, work, idle=idle, stall=stall)
 
@@ -233,7 +228,7 @@ async def tokens(dut, idle, stall):
     for index in range(4):
         tensor = random_tensor(config, index, planes=1)
         work = [tensor.token(n, row=0, clear=n == 0) for n in range(tensor.height * tensor.width)]
-        work += [tensor.field(*group, row=0, tail=0, keep=0) for group in tensor.groups()[:2]]
+        work += [tensor.field(*group, row=0, tail=0) for group in tensor.groups()[:2]]
         await run_items(dut, memory, tensor, work, idle=idle, stall=stall)
 
 
@@ -247,7 +242,7 @@ async def speed(dut, density):
         tensor = Tensor(
             config, kernel=3, stride=1, padding=padding, height=4, width=4, words=2, planes=2, density=density
         )
-        work = [tensor.field(*group, row=0, tail=0, keep=0) for group in tensor.groups()]
+        work = [tensor.field(*group, row=0, tail=0) for group in tensor.groups()]
         items, out = await run_items(dut, memory, tensor, work, idle=0, stall=0)
         if not density:
             spent = [b - a for a, b in zip(items.cycles, items.cycles[1:], strict=False)]

@@ -58,7 +58,7 @@ class Model:
 
 def random_events(config, model, count):
     """Bursts of kv events, often of the row before, then the others; `clear` now and then."""
-    none = dict(tail=0, double=0, last=0, keep=0)
+    none = dict(tail=0, double=0, last=0)
     blank = dict(row=0, gates=0, values=0, add=0, kv=0, clear=0, marker=none)
     row, events, expected = 0, [], []
     for i in range(count):
@@ -73,7 +73,7 @@ def random_events(config, model, count):
             e |= {"kv": 1, "gates": 1}
         else:
             add, last = int(kind < 0.9), int(random.random() < 0.2)
-            marker = {"tail": random.getrandbits(1), "last": last, "keep": random.getrandbits(1)}
+            marker = {"tail": random.getrandbits(1), "last": last}
             marker["double"] = int(not add and not last)
             e |= {"gates": random.getrandbits(config.columns), "add": add, "marker": marker}
         events.append(e)

@@ -70,7 +70,7 @@ def token_slots(config, layer, item):
 
 def a_slot(item, *, reads=0, address=None, column=None, complete, channels=None, row=None, value=0, clear=0, double=0):
     fields = dict(reads=reads, address=address, column=column, complete=complete, channels=channels, row=row)
-    marker = dict(tail=item["tail"], double=double, last=0, keep=item["keep"])
+    marker = dict(tail=item["tail"], double=double, last=0)
     return fields | dict(value=value, clear=clear, kv=int(item["scan"] == Scan.KV), marker=marker)
 
 
@@ -78,7 +78,7 @@ def random_item(config, layer):
     field = layer["field"]
     item = dict(scan=random.choice(list(Scan)), row=random.randrange(config.weight_rows))
     item |= {name: random.randrange(1 << config.address_width) for name in ("pointer", "value_pointer")}
-    item |= {name: random.getrandbits(1) for name in ("tail", "clear", "keep")}
+    item |= {name: random.getrandbits(1) for name in ("tail", "clear")}
     item |= dict(x=random.randint(-field["padding"], field["width"]), y=random.randint(-field["padding"], 4))
     item["columns"] = random.randint(1, config.columns)
     if item["scan"] == Scan.FIELD:

@@ -32,12 +32,13 @@ async def exhaustive(dut):
         for step in range(max(1, steps_run)):
             dut.step.value = step
             await Timer(1, unit="ns")
-            got = {name: int(getattr(dut, name).value) for name in ("skip", "active", "scan", "keep", "end")}
+            got = {name: int(getattr(dut, name).value) for name in ("skip", "active", "scan", "keep", "again", "end")}
             wanted = dict(
                 skip=steps_run == 0 and kind != Kind.READOUT,
                 active=step in active,
                 scan=step in scanned,
                 keep=direct and step in active[:-1],
+                again=direct and step > 0,
                 end=step >= steps_run - 1,
             )
             assert got == wanted, (fields, step)

@@ -89,7 +89,7 @@ async def check_events(dut, config, rows, fetched, idle, stall):
                 "add": add,
                 "marker": {
                     "double": int(not add) and random.getrandbits(1),
-                    **{key: random.getrandbits(1) for key in ("tail", "last", "keep")},
+                    **{key: random.getrandbits(1) for key in ("tail", "last")},
                 },
             }
         )

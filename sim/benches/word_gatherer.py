@@ -47,7 +47,7 @@ class Surroundings:
 
 
 def blank(config, **fields):
-    none = dict(tail=0, double=0, last=0, keep=0)
+    none = dict(tail=0, double=0, last=0)
     return dict(reads=0, address=0, column=0, complete=1, channels=config.lanes, row=0, kv=0, value=0, clear=0) | {
         "marker": none,
         **fields,
@@ -57,9 +57,9 @@ def blank(config, **fields):
 def random_field(config, words):
     """Slots of a receptive field of random geometry, the groups that are kept, the words read, the rows offered."""
     slots, groups, reads, offered, dirty = [], [], [], 0, False
-    tail, keep, count = random.getrandbits(1), random.getrandbits(1), random.randint(1, 8)
+    tail, count = random.getrandbits(1), random.randint(1, 8)
     for number in range(count):
-        marker = dict(tail=tail, double=0, last=0, keep=keep)
+        marker = dict(tail=tail, double=0, last=0)
         if number and random.random() < 0.3:
             slots.append(blank(config, marker=marker | {"double": 1}))
             if dirty:

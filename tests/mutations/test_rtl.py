@@ -11,13 +11,20 @@ from spikeloom.sim.regress import bench, run_case
 
 # bench, class, old text, new text; each was seen to fail for the reason that the text tells
 MUTATIONS = [
-    ("ac_array", "AcArray", "hands_over & ~row.marker.keep", "hands_over & row.marker.keep"),
+    (
+        "ac_array",
+        "AcArray",
+        "with m.If(hands_over):\n                    m.d.sync += acc.eq(0)",
+        "with m.If(0):\n                    m.d.sync += acc.eq(0)",
+    ),
     ("scan_cursor", "ScanCursor", "(at.x < field.width)", "(at.x <= field.width)"),
     ("word_gatherer", "WordGatherer", "(dirty | (spikes & ~here.kv))", "spikes & ~here.kv"),
     ("bit_emitter", "BitEmitter", "held.marker.last & ~rest.any()", "held.marker.last"),
     ("event_scanner", "EventScanner", "queue.level < FIFO_DEPTH - IN_FLIGHT", "queue.w_rdy"),
     ("kv_store", "KvStore", "(row == update.row)", "(row != update.row)"),
     ("neuron_unit", "NeuronUnit", "now.active & ~first)", "now.active)"),
+    ("neuron_unit", "NeuronUnit", "self.jobs.ready & ~now.keep", "self.jobs.ready"),
+    ("neuron_unit", "NeuronUnit", "(since == LATENCY)\n", "(since >= LATENCY - 1)\n"),
     ("neuron_unit", "NeuronUnit", "(fired.reset[i] + neuron.strict) >> 1", "fired.reset[i] >> 1"),
     ("image_loader", "ImageLoader", "value.eq(0) for value in pixel", ""),
     ("activation_writer", "ActivationWriter", "carried.eq(old & carry)", "carried.eq(old | carry)"),
