@@ -102,8 +102,8 @@ class MaskConfig(Checked):
     epochs: Annotated[int, Interval(ge=1)] | None = None
     """After so many the masks stay as they are; null for never. It is the length of the schedule, too."""
     ahead: Annotated[int, Interval(ge=1)] | None = None
-    """Steps that are computed behind the last one that any layer has, where masks have room to grow; null for all,
-    which is slower and gives those behind a gradient as well."""
+    """Steps that are computed behind the last one that any layer has, where masks have room to grow; none after
+    `epochs`. null for all, which is slower and gives those behind a gradient as well."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,6 +166,8 @@ class TrainingLoop:
             group["lr"] = group["peak"] * share
         if self._masks_done(step) >= 1:
             self.optimizer.param_groups[-1]["lr"] = 0.0
+            if isinstance(self.model, Spikformer) and self.model.ahead is not None:
+                self.model.ahead = 0  # no mask will grow
 
     def _masks_done(self, step: int) -> float:
         """The share of the training of the masks that lies behind a step."""

@@ -117,7 +117,8 @@ def test_masks_stay_as_they_are_after_their_epochs(tmp_path):
     run = replace(run, train=replace(run.train, learning_rate=1e-8))
     found = {}
     for name, config in (("stopped", masks), ("on", replace(masks, epochs=None))):
-        model, _ = train_run(replace(run, masks=config), tmp_path / name)
+        model, _ = train_run(replace(run, masks=replace(config, ahead=2)), tmp_path / name)
+        assert model.ahead == (0 if name == "stopped" else 2)
         found[name] = model.block[0].attn.q_lif.time_mask.tp.detach()
     begun = Spikformer(DYNAMIC).block[0].attn.q_lif.time_mask.tp.detach()
     assert 0 < float((found["stopped"] - begun).abs().sum()) < float((found["on"] - begun).abs().sum())
