@@ -28,8 +28,11 @@ def energy(
         typer.Option("--plain/--no-plain", help="Add each model with all T_l = T_max. Default: if no other is plain."),
     ] = None,
     reuse: Annotated[
-        Literal["none", "full"],
-        typer.Option(help="Of words read: none, a row for each event; full, once a time step for the whole layer."),
+        Literal["none", "full", "stationary"],
+        typer.Option(
+            help="Of words read: none, a row for each event; full, once a time step for the whole layer; stationary, "
+            "weights once an image. One table has all three."
+        ),
     ] = "none",
     external: Annotated[
         bool, typer.Option("--external", help="The weights come from DRAM, once an image, into on-chip memory.")

@@ -20,6 +20,7 @@ def energy_tables(found: Comparison, simulated: dict[str, Any] | None, *, layers
     """All tables. simulated: the core's counters, see `in_hardware`. layers: one for each network's layers too."""
     tables = [_relative_table(found.rows, found.reference)]
     tables += [_energy_table(found.rows, name) for name in found.reference.energies]
+    tables.append(_schedule_table(found.rows))
     tables.append(_operations_table(found.spiking))
     if layers:
         tables += [_layer_table(row) for row in found.spiking]
@@ -48,6 +49,12 @@ def _energy_table(rows: Sequence[Row], constants: str) -> Cells:
         for row in rows
     ]
     return Cells(f"Energy of an image in nJ, constants {constants}", ["network", "accuracy", "T_avg", *PARTS], cells)
+
+
+def _schedule_table(rows: Sequence[Row]) -> Cells:
+    columns = [f"{name} {schedule}" for name, totals in rows[0].totals.items() for schedule in totals]
+    cells = [[*_about(row), *(f"{x / NJ:,.1f}" for y in row.totals.values() for x in y.values())] for row in rows]
+    return Cells("Total energy of an image in nJ, by reuse", ["network", "accuracy", "T_avg", *columns], cells)
 
 
 OPERATIONS = {

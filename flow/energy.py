@@ -145,6 +145,7 @@ def _row_record(row: Row, reference: Row, layers: bool) -> dict[str, Any]:
         "t_max": row.t_max,
         "operations": row.operations.get(TOTAL),
         "picojoules": {name: _energy_record(energies[TOTAL]) for name, energies in row.energies.items()},
+        "totals": row.totals,
         "relative": {
             name: dict(zip(("compute", "memory", "total"), row.relative(reference, name), strict=True))
             for name in row.energies

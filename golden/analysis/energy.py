@@ -25,14 +25,18 @@ How often a word is read depends on how much of it an array can use at once (`Re
 * "full": each weight once at each time step with inputs, each bit of the input once at each step: an array as large as
   the layer. So memory grows with the time steps, as in the paper's table, whose own schedule is not published.
 
-Membranes are read and written ``T_l - 1`` times a neuron in both: a potential starts at zero and ends unread.
+* "stationary": weights stay where they are used: each is read once an image, for all positions and time steps, a bit
+  of the input for each tap that sees it. ``K^T V`` stays as well, and is made and read as under "full". It is what the
+  paper calls "simple weight stationary", as far as that says.
+
+Membranes are read and written ``T_l - 1`` times a neuron in all: a potential starts at zero and ends unread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -41,7 +45,8 @@ from spikeloom.golden.analysis.operations import TOTAL, Operations
 from spikeloom.golden.network import Layer, LayerShape, Network
 from spikeloom.golden.network.widths import Widths, widths
 
-Reuse = Literal["none", "full"]
+Reuse = Literal["none", "full", "stationary"]
+SCHEDULES: tuple[Reuse, ...] = get_args(Reuse)
 _INTEGER_ACTIVATION = 8  # bits of an activation of a network of integers that does not spike
 
 
@@ -193,7 +198,10 @@ class _Spiking:
         """Words of weights read on the chip."""
         if self.layer.weight is None:
             return 0.0
-        return self._events() if self.reuse == "none" else self.done.weights * self.shape.computed_steps
+        if self.reuse == "none":
+            return self._events()
+        steps = self.shape.computed_steps
+        return self.done.weights * (min(steps, 1) if self.reuse == "stationary" else steps)
 
     def _input_bits(self) -> float:
         """Bits read of the inputs and the residual."""
@@ -206,7 +214,7 @@ class _Spiking:
     def _attention_bits(self) -> float:
         """Bits that an attention layer reads, and those of its sums ``K^T V`` that it reads and writes."""
         layer, width = self.layer, self.constants.word_bits or self.proven.accumulator
-        if self.reuse == "full":
+        if self.reuse != "none":
             sums = self.shape.computed_steps * layer.channels_in * (layer.channels_out // layer.heads)
             return self.done.activation_reads + 2 * sums * width
         products = self._products()
@@ -254,7 +262,7 @@ class _NotSpiking:
     def _input_bits(self) -> int:
         """Bits read of the input: those of pixels have their own width."""
         layer, source = self.layer, self.shape.inputs[0]
-        taps = layer.weight is not None and self.reuse == "none"
+        taps = layer.weight is not None and self.reuse != "full"
         numbers = self.shape.taps * layer.channels_in if taps else source.values
         return numbers * (source.planes if layer.direct else self._width())
 
@@ -273,8 +281,8 @@ def _outside(layer: Layer, done: Operations, constants: Constants, external: boo
 
 
 def _check(reuse: str) -> None:
-    if reuse not in ("none", "full"):
-        raise ValueError(f"reuse must be none or full, not {reuse!r}")
+    if reuse not in SCHEDULES:
+        raise ValueError(f"reuse must be none, full or stationary, not {reuse!r}")
 
 
 def _with_total(found: dict[str, Energy]) -> dict[str, Energy]:

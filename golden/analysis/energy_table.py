@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from spikeloom.golden.analysis.energy import Energy, Reuse, not_spiking, spiking
+from spikeloom.golden.analysis.energy import SCHEDULES, Energy, Reuse, not_spiking, spiking
 from spikeloom.golden.analysis.energy_constants import CONSTANTS
 from spikeloom.golden.analysis.operations import TOTAL, Operations, operations
 from spikeloom.golden.network import Network
@@ -35,6 +35,8 @@ class Row:
     """By layer and `TOTAL`, of a spiking network; else empty."""
     energies: dict[str, dict[str, Energy]]
     """By the constants' name, then by layer and `TOTAL`."""
+    totals: dict[str, dict[str, float]]
+    """All energy in pJ, by the constants' name, then by each schedule that a word's reuse may have."""
 
     def relative(self, other: Row, constants: str) -> tuple[float, float, float]:
         """Compute, memory and total as multiples of the other row's."""
@@ -79,6 +81,7 @@ def measure(
             name: spiking(network, counted, constants, reuse=reuse, external=external)
             for name, constants in CONSTANTS.items()
         },
+        totals=_by_schedule(spiking, network, counted, external),
     )
 
 
@@ -95,7 +98,18 @@ def without_spikes(network: Network, row: Row, *, reuse: Reuse = "none", externa
             name: not_spiking(network, row.operations, constants, reuse=reuse, external=external)
             for name, constants in CONSTANTS.items()
         },
+        totals=_by_schedule(not_spiking, network, row.operations, external),
     )
+
+
+def _by_schedule(
+    energy: Callable[..., dict[str, Energy]], network: Network, counted: Mapping[str, Operations], external: bool
+) -> dict[str, dict[str, float]]:
+    """All energy of a network, by constants and schedule."""
+    return {
+        name: {x: energy(network, counted, constants, reuse=x, external=external)[TOTAL].total for x in SCHEDULES}
+        for name, constants in CONSTANTS.items()
+    }
 
 
 def warnings(accuracies: Sequence[tuple[str, float | None]]) -> list[str]:

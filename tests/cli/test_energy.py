@@ -69,7 +69,8 @@ def test_tables_in_files(capsys, home):
     shown = capsys.readouterr().out
     assert "Layers of" in shown and "block.0.attn" in shown
     text = Path("some/energy.md").read_text()
-    assert text.count("### ") == 1 + len(CONSTANTS) + 1 + 2 and "| non-spiking ViT | - | 1 |" in text
+    assert "| paper none | paper full | paper stationary |" in text
+    assert text.count("### ") == 1 + len(CONSTANTS) + 2 + 2 and "| non-spiking ViT | - | 1 |" in text
     assert run([*line, "-o", "energy.csv"]) == 0
     lines = Path("energy.csv").read_text().splitlines()
     rows = [row for row in csv.reader(lines) if row[0].startswith("Layers of") and row[1] == "sps.1"]

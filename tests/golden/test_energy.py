@@ -31,6 +31,17 @@ def counted(network):
     return operations(network, random_images(network, 4))
 
 
+def test_a_row_has_the_totals_of_all_schedules(network):
+    images = random_images(network, 2)
+    rows = [measure(network, images, reuse=reuse, external=True) for reuse in ("none", "full", "stationary")]
+    assert rows[0].totals == rows[1].totals == rows[2].totals
+    for row, reuse in zip(rows, ("none", "full", "stationary"), strict=True):
+        dense = without_spikes(network, row, reuse=reuse, external=True)
+        for name in CONSTANTS:
+            assert row.totals[name][reuse] == row.energies[name][TOTAL].total
+            assert dense.totals[name][reuse] == dense.energies[name][TOTAL].total
+
+
 def test_published_constants():
     paper, fp32, int8 = CONSTANTS.values()
     assert (paper.accumulate, paper.multiply_accumulate, paper.zero_check) == (1.8, 13.32, 0.05)
@@ -63,6 +74,9 @@ def test_a_convolution_reads_a_row_an_event(network, counted):
     assert full.weights == 2 * (8 * 4 * 9) * 16 / 4  # at each of its two steps
     assert full.membrane == 2 * 8 * 16 * 16 / 4
     assert full.activations == (2 * 4 * 16 + 2 * 8 * 4) / 4
+    stationary = spiking(network, counted, TWICE, reuse="stationary")["sps.1"]
+    assert stationary.weights == (8 * 4 * 9) * 16 / 4  # once for both steps
+    assert stationary.activations == own.activations and stationary.compute == full.compute == own.compute
 
 
 def test_residuals_are_added_and_read(network, counted):
@@ -82,6 +96,7 @@ def test_attention_keeps_its_sums_in_memory(network, counted):
     assert own.weights == 0 and own.activations == (checks + rows + 4 * 8 * tokens) / 4
     full = spiking(network, counted, TWICE, reuse="full")["block.0.attn"]
     assert full.activations == (2 * 3 * 8 * tokens + 2 * 2 * (8 * 4) * 16 + 4 * 8 * tokens) / 4
+    assert spiking(network, counted, TWICE, reuse="stationary")["block.0.attn"] == full
 
 
 def test_a_network_without_spikes(network, counted):
@@ -91,6 +106,9 @@ def test_a_network_without_spikes(network, counted):
     assert second.weights == 8 * 4 * 100 * 16 / 4 and full["sps.1"].weights == 8 * 4 * 9 * 16 / 4
     assert second.activations == (4 * 100 + 8 * 4) * 16 / 4 and full["sps.1"].activations == (4 * 16 + 8 * 4) * 16 / 4
     assert dense["sps.0"].activations == (100 * 8 + 4 * 16 * 16) / 4  # pixels have 8 bits
+    stationary = not_spiking(network, counted, TWICE, reuse="stationary")
+    assert (stationary["sps.1"].weights, stationary["sps.1"].activations) == (full["sps.1"].weights, second.activations)
+    assert stationary["block.0.attn"] == full["block.0.attn"]
     attention = dense["block.0.attn"]
     assert attention.compute == 2 * 4 * 4 * 8 * 30 + 2 * 8 * 4 * 2
     scores, rows = 2 * 4 * 4 * 2, 2 * 4 * 4 * 8
@@ -147,5 +165,5 @@ def test_accuracies_that_differ_are_no_equal_accuracy():
 
 @pytest.mark.parametrize("function", [spiking, not_spiking])
 def test_another_reuse_is_refused(function, network, counted):
-    with pytest.raises(ValueError, match="reuse must be none or full, not 'some'"):
+    with pytest.raises(ValueError, match="reuse must be none, full or stationary, not 'some'"):
         function(network, counted, ODD, reuse="some")
