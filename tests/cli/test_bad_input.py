@@ -1,56 +1,26 @@
 """Hostile and damaged files: each ends with one line that names the file and the place, and code 2, at once."""
 
-import json
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from spikeloom.cli.main import run
 from spikeloom.flow import errors
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.spikformer import Spikformer
-from spikeloom.golden.models.spikformer_config import SpikformerConfig
-from spikeloom.golden.network.random_network import random_network
 from spikeloom.golden.training import training_state
 from spikeloom.golden.training.training_state import TrainingState
+from support.mistakes import refused, spoil
+from support.tiny import tiny_model, tiny_network
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A folder with a good network and a good checkpoint."""
     folder = tmp_path_factory.mktemp("files")
-    random_network(3, height=4, width=4, stem=(4, 8), hidden=8, classes=4).save(folder / "network")
-    torch.manual_seed(0)
-    checkpoints.save(folder / "checkpoint", Spikformer(SpikformerConfig(dim=8, heads=2, dynamic=True)))
+    tiny_network().save(folder / "network")
+    checkpoints.save(folder / "checkpoint", tiny_model())
     return folder
-
-
-def spoil(good, path, change=None, *, tensors=None, text=None):
-    """Copy a file of ours: its header changed, its tensors changed, or its header replaced by a text."""
-    kept = load_file(good)
-    with safe_open(good, framework="pt") as file:
-        metadata = dict(file.metadata())
-    (key,) = set(metadata) & {"network", "checkpoint"}
-    header = json.loads(metadata[key])
-    if change is not None:
-        change(header)
-    if tensors is not None:
-        tensors(kept)
-    metadata[key] = json.dumps(header) if text is None else text
-    save_file(kept, path, metadata=metadata)
-
-
-def refused(line, capsys):
-    """The line that a command says instead of working."""
-    assert run(line.split()) == 2
-    out, err = capsys.readouterr()
-    said = [x for x in err.splitlines() if x.startswith("spikeloom: ")]
-    assert len(said) == 1 and "Traceback" not in err and out == ""
-    assert len(said[0]) < 1000
-    return said[0]
 
 
 def of_layer(number, **fields):

@@ -17,13 +17,12 @@ from spikeloom.gen.sizing import plan_smallest
 from spikeloom.golden.analysis.operations import dense_sops
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
-from spikeloom.golden.models.spikformer import Spikformer
-from spikeloom.golden.models.spikformer_config import SpikformerConfig
 from spikeloom.golden.network import Network
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
 from spikeloom.golden.training.evaluation import accuracy
 from spikeloom.sim.expected_counters import TOTAL, expected_counters
+from support.tiny import tiny_model, tiny_network
 
 COMMANDS = (
     *("demo", "train", "quantize", "info", "estimate", "energy", "compile", "simulate", "regress", "build", "program"),
@@ -42,13 +41,11 @@ def as_json(capsys, *arguments, code=0):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
-    network = random_network(3, height=4, width=4, stem=(4, 8), hidden=8, classes=4)
+    network = tiny_network()
     network.save(folder / "tiny.safetensors")
     images = random_images(network, 6, seed=1)
     np.savez(folder / "images.npz", images=images, labels=execute(network, images).predictions)
-    torch.manual_seed(1)
-    model = Spikformer(SpikformerConfig(dim=8, heads=2, dynamic=True, neuron="dts", attention_threshold=1.0))
-    checkpoints.save(folder / "model.safetensors", model)
+    checkpoints.save(folder / "model.safetensors", tiny_model(1, neuron="dts", attention_threshold=1.0))
     return folder
 
 

@@ -18,6 +18,7 @@ from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_network
 from spikeloom.golden.training.run_config import DataConfig, RunConfig, TrainConfig
 from spikeloom.golden.training.train import train_run
+from support.tiny import tiny_network
 
 GREY, COLOUR = (1, 8, 6), (3, 8, 6)
 
@@ -151,7 +152,7 @@ def test_classify_on_the_command_line(capsys):
 
 
 def test_classify_on_the_simulator(capsys):
-    network = random_network(3, height=4, width=4, stem=(4, 8), hidden=8, classes=4)
+    network = tiny_network()
     network.provenance["class_names"] = ["north", "east", "south", "west"]
     network.save("tiny.safetensors")
     np.save("p.npy", np.random.default_rng(2).integers(0, 256, (4, 4), dtype=np.uint8))

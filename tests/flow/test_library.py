@@ -11,7 +11,8 @@ import pytest
 
 import spikeloom
 from spikeloom.common.folders import building_in
-from spikeloom.golden.network.random_network import random_images, random_network
+from spikeloom.golden.network.random_network import random_images
+from support.tiny import tiny_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +32,7 @@ def there(place, monkeypatch):
 
 @pytest.fixture
 def tiny():
-    return random_network(3, height=4, width=4, stem=(4, 8), hidden=8, classes=4)
+    return tiny_network()
 
 
 def example():
