@@ -65,7 +65,7 @@ MUTANTS = {
         Mutant("golden/quantization/scales.py", "unit = np.minimum(unit, threshold)", "pass", f"{GOLDEN}/test_scales.py"),
         Mutant("golden/quantization/scales.py", "(1.0, 0.5)", "(1.0,)",
                f"{GOLDEN}/test_scales.py"),
-        Mutant("golden/data/datasets.py", "rows[:, label_bytes - 1]", "rows[:, 0]", f"{GOLDEN}/test_datasets.py"),
+        Mutant("golden/data/published.py", "rows[:, label_bytes - 1]", "rows[:, 0]", f"{GOLDEN}/test_datasets.py"),
         Mutant("golden/data/datasets.py", "np.linspace(0, count - 1, limit)", "np.arange(limit)", f"{GOLDEN}/test_datasets.py"),
     ],
     "gen": [
