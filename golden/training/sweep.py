@@ -22,7 +22,7 @@ from spikeloom.golden.training.run_config import SECTIONS, RunConfig, from_mappi
 PAPER = ("I", "III", "IV")
 POINTS = "points"  # the table of what stands in no table of the paper
 SECTION = ("grid", "points")
-KEYS = ("name", "base", "set", "seeds", "images", *SECTION, "tables")
+KEYS = ("name", "base", "set", "seeds", "images", *SECTION, "tables", "lines")
 MOST_RUNS = 10_000  # of a grid
 MEASURED = 1000  # images where a sweep does not say
 GROUPS = ("qkv", "attn", "mlp", "sps")  # in the paper's order, so that equal sets are equal runs
@@ -60,6 +60,8 @@ class Sweep:
     """All runs, each once, the first seed of all first, so that there are tables early."""
     tables: dict[str, tuple[str, ...]]
     """Keys of the jobs that each shows."""
+    lines: dict[str, tuple[str, ...]]
+    """The same of each line of the figure, by what it is called."""
 
     def arguments(self) -> dict[str, dict[str, Any]]:
         """Arguments of `run_point` by the jobs' keys."""
@@ -71,8 +73,9 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Sweep:
 
     Keys: name; base, the file of a run, seen from this one, or its sections; set, changes of the base by dotted key;
     seeds, a list; images, how many held-out ones to measure, null for all; grid, lists of values by dotted key, all
-    combinations; points, a list of values by dotted key; tables, such grids and points by I, III or IV. A point
-    that changes model.steps and not model.initial_steps begins with half of the steps.
+    combinations; points, a list of values by dotted key; tables, such grids and points by I, III or IV; lines, the
+    same by the name of a method, each of which is a line of the figure. A point that changes model.steps and not
+    model.initial_steps begins with half of the steps.
 
     Raises FileNotFoundError; ValueError and TypeError, in one line, with the file and the place.
     """
@@ -96,20 +99,30 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Sweep:
         if table not in PAPER:
             raise ValueError(f"{path}: tables must be among {', '.join(PAPER)}, not {table!r}")
         sections[table] = _mapping(section, f"{path}: table {table}")
-    if not sections:
-        raise ValueError(f"{path} has no grid, no points and no tables: nothing to run")
+    methods = {
+        str(name): _mapping(section, f"{path}: line {name}")
+        for name, section in _mapping(given.get("lines", {}), f"{path}: lines").items()
+    }
+    if not sections and not methods:
+        raise ValueError(f"{path} has no grid, no points, no tables and no lines: nothing to run")
     base = from_mapping(mapping)
     if base.architecture != "spikformer":
         raise ValueError(f"{path}: architecture must be spikformer, which has time steps, not {base.architecture!r}")
     jobs: dict[str, Job] = {}
-    shown = {}
-    for table, section in sections.items():
-        where = f"{path}: {'the points' if table == POINTS else f'table {table}'}"
+
+    def keys(section: Mapping[str, Any], where: str) -> tuple[str, ...]:
         made = _jobs(mapping, base, section, seeds, where)
-        jobs |= {job.key: job for job in made}
-        shown[table] = tuple(dict.fromkeys(job.key for job in made))
+        jobs.update((job.key, job) for job in made)
+        return tuple(dict.fromkeys(job.key for job in made))
+
+    where = {POINTS: f"{path}: the points"}
+    shown = {name: keys(section, where.get(name, f"{path}: table {name}")) for name, section in sections.items()}
+    lines = {name: keys(section, f"{path}: line {name}") for name, section in methods.items()}
+    if lines:
+        together = itertools.chain(shown.get(POINTS, ()), *lines.values())
+        shown[POINTS] = tuple(dict.fromkeys(together))
     in_order = sorted(jobs.values(), key=lambda job: seeds.index(job.seed))
-    return Sweep(name=base.name, base=base, images=images, jobs=tuple(in_order), tables=shown)
+    return Sweep(name=base.name, base=base, images=images, jobs=tuple(in_order), tables=shown, lines=lines)
 
 
 def _base(given: Any, path: Path, name: str) -> dict[str, Any]:
@@ -200,7 +213,9 @@ def _effective_changes(run: RunConfig, base: RunConfig) -> dict[str, Any]:
     if not values.get("model.dynamic"):
         idle |= {key for key in values if key.startswith("masks.")} | {"model.initial_steps", "model.floor"}
     elif not values["masks.groups"]:
-        idle.add("masks.weight")
+        idle |= {"masks.weight", "masks.cost", "masks.schedule"}
+    if not values.get("spikes.weight"):
+        idle.add("spikes.cost")
     if isinstance(values.get("masks.groups"), list):  # a set, whose order has no effect
         values["masks.groups"], before["masks.groups"] = sorted(values["masks.groups"]), sorted(before["masks.groups"])
     return {key: value for key, value in values.items() if key not in idle and value != before.get(key)}

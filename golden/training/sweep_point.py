@@ -5,7 +5,8 @@ What is measured of a run is measured of its integer network (8 bits), on held-o
 * TS: ``T_avg``, the mean of ``T_l`` over the layers that fire (equation 3);
 * SA: spikes a neuron and time step of all ``T_max``; masked steps count as steps without spikes;
 * SOPs: accumulates an image that spikes cause, a value n of a residual sum as n of them, both products of the
-  attention included; not those of the first layer, which reads pixels and is dense in any network.
+  attention included; not those of the first layer, which reads pixels and is dense in any network;
+* words of potentials read and written, and the energy with the paper's constants (`golden.analysis.energy`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from annotated_types import Interval
 from spikeloom.common.files import data_hash, written_aside
 from spikeloom.common.schema import checked
 from spikeloom.common.strict_yaml import put
+from spikeloom.golden.analysis.energy import SCHEDULES, spiking
+from spikeloom.golden.analysis.energy_constants import CONSTANTS
 from spikeloom.golden.analysis.operations import TOTAL, operations
 from spikeloom.golden.data import datasets
 from spikeloom.golden.data.images import Images
@@ -36,6 +39,7 @@ from spikeloom.golden.training.progress import EpochReport
 from spikeloom.golden.training.run_config import from_mapping, to_yaml
 from spikeloom.golden.training.train import train_run
 
+CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
 SHORT = 60  # letters of a folder's name that tell the keys
 
 
@@ -64,6 +68,12 @@ class Measured:
     """SA."""
     sops: Annotated[float, Interval(ge=0)]
     """Of an image."""
+    membrane: Annotated[float, Interval(ge=0)] | None = None
+    """Words of potentials read and written for an image; None in results of before it was measured, as the rest."""
+    energy: dict[str, float] | None = None
+    """Of an image in pJ, with the paper's constants, by the reuse of words."""
+    cycles: Annotated[float, Interval(ge=0)] | None = None
+    """Of an image on the core, estimated; by `flow.sweep`."""
     images: int
     """Held-out ones that were measured."""
     parameters: int
@@ -103,8 +113,9 @@ def run_point(
     data: folder of the data set's files. A run that was killed goes on behind its last epoch.
 
     The result: accuracy (of the model in floating point, on all held-out images), accuracy_integer, activity (SA,
-    0..1) and sops (of the integer network, an image) on as many as ``images``, t_avg, t_per_layer, collapsed (layers
-    with ``T_l`` = 0), parameters, epochs, seed, train_seconds (wall clock of all epochs, whenever they ran).
+    0..1), sops, membrane and energy (of the integer network, an image) on as many as ``images``, t_avg, t_per_layer,
+    collapsed (layers with ``T_l`` = 0), parameters, epochs, seed, train_seconds (wall clock of all epochs, whenever
+    they ran).
     """
     mapping = copy.deepcopy(dict(run))
     if data is not None:
@@ -122,7 +133,7 @@ def run_point(
 
     model, report = train_run(config, folder, progress=keep)
     assert isinstance(model, Spikformer)  # as `load` sees to
-    checkpoints.save(folder / "checkpoint.safetensors", model, **report.as_dict())
+    checkpoints.save(folder / CHECKPOINT, model, **report.as_dict())
     network = quantize(model, name=config.name)
     where = config.data.folder
     train_set, held_out = (
@@ -153,5 +164,7 @@ def _measured(network: Network, held_out: Images, images: int | None) -> dict[st
         "accuracy_integer": execute(network, chosen).accuracy(held_out.labels[numbers]),
         "activity": work[TOTAL].activity,
         "sops": work[TOTAL].unary + work[TOTAL].product_unary - pixels,
+        "membrane": work[TOTAL].membrane_reads + work[TOTAL].membrane_writes,
+        "energy": {x: spiking(network, work, CONSTANTS["paper"], reuse=x)[TOTAL].total for x in SCHEDULES},
         "images": len(numbers),
     }

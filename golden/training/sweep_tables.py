@@ -44,8 +44,9 @@ TITLES = {
 
 MEANING = """Accuracy: of the trained model on all held-out images. Integer, SA, SOPs: of its 8-bit network on {images}
 of them, evenly spaced. TS: mean of T_l. SA: spikes a neuron and step of T_max, masked steps have none. SOPs:
-accumulates an image that spikes cause, without the layer that reads pixels. T_l = 0: layers without steps. ±: sample
-standard deviation over the seeds."""
+accumulates an image that spikes cause, without the layer that reads pixels. Membrane: words of potentials read and
+written. Cycles: of the core, estimated on a few images. uJ: energy with the paper's constants, weight-stationary.
+T_l = 0: layers without steps. ±: sample standard deviation over the seeds."""
 
 
 def tables(sweep: Sweep, results: Results, which: Iterable[str] | None = None) -> list[Table]:
@@ -73,7 +74,7 @@ def _table(name: str, sweep: Sweep, results: Results) -> Table:
         record = {label: value(same[0]) for label, value in labels.items()} | _summary(found, len(same))
         records.append(record)
         rows.append([_cell(record[label]) for label in labels] + _cells(found, len(same)))
-    measured = ["accuracy %", "integer %", "TS", "SA %", "SOPs M", "T_l = 0", "seeds"]
+    measured = ["accuracy %", "integer %", "TS", "SA %", "SOPs M", "membrane k", "cycles k", "uJ", "T_l = 0", "seeds"]
     return Table(name=name, title=TITLES[name], columns=[*labels, *measured], rows=rows, records=records)
 
 
@@ -110,8 +111,8 @@ def _dynamic(job: Job) -> bool:
 def _summary(found: list[Mapping[str, Any]], seeds: int) -> dict[str, Any]:
     """Means and sample standard deviations over the seeds."""
     record: dict[str, Any] = {"seeds_done": len(found), "seeds": seeds}
-    for key in ("accuracy", "accuracy_integer", "t_avg", "activity", "sops", "train_seconds"):
-        values = [float(x[key]) for x in found]
+    for key in ("accuracy", "accuracy_integer", "t_avg", "activity", "sops", "membrane", "cycles", "train_seconds"):
+        values = [float(x[key]) for x in found if x.get(key) is not None]
         record[key] = fmean(values) if values else None
         record[f"{key}_spread"] = stdev(values) if len(values) > 1 else None
     record["collapsed"] = sorted({name for x in found for name in x["collapsed"]})
@@ -125,6 +126,9 @@ def _cells(found: list[Mapping[str, Any]], seeds: int) -> list[str]:
         _spread([x["t_avg"] for x in found], 2),
         _spread([100 * x["activity"] for x in found], 2),
         _spread([x["sops"] / 1e6 for x in found], 3),
+        _spread([x["membrane"] / 1e3 for x in found if x.get("membrane") is not None], 1),
+        _spread([x["cycles"] / 1e3 for x in found if x.get("cycles") is not None], 1),
+        _spread([x["energy"]["stationary"] / 1e6 for x in found if x.get("energy")], 2),
     ]
     silent = sorted({len(x["collapsed"]) for x in found})
     cells.append("-" if not silent else "-".join(map(str, dict.fromkeys((silent[0], silent[-1])))))
@@ -185,7 +189,8 @@ def markdown(columns: list[str], rows: list[list[str]]) -> list[str]:
 def as_csv(sweep: Sweep, results: Results) -> str:
     """A row a run that is done: its changes, its seed, and what came out."""
     keys = list(dict.fromkeys(key for job in sweep.jobs for key in job.changes))
-    outcome = ["accuracy", "accuracy_integer", "t_avg", "activity", "sops", "images", "parameters", "epochs"]
+    outcome = ["accuracy", "accuracy_integer", "t_avg", "activity", "sops", "membrane", "cycles", "energy"]
+    outcome += ["images", "parameters", "epochs"]
     outcome += ["train_seconds", "collapsed", "t_per_layer"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -196,6 +201,7 @@ def as_csv(sweep: Sweep, results: Results) -> str:
             continue
         values = flat(job.run.as_dict())
         found = {**x, "collapsed": " ".join(x["collapsed"])}
+        found["energy"] = " ".join(f"{name}={pj:.0f}" for name, pj in (x.get("energy") or {}).items())
         found["t_per_layer"] = " ".join(f"{name}={steps}" for name, steps in x["t_per_layer"].items())
-        writer.writerow([*(_cell(values.get(key)) for key in keys), job.seed, *(found[key] for key in outcome)])
+        writer.writerow([*(_cell(values.get(key)) for key in keys), job.seed, *(found.get(key) for key in outcome)])
     return text.getvalue()

@@ -8,6 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from spikeloom.golden.analysis.energy import spiking
+from spikeloom.golden.analysis.energy_constants import CONSTANTS
+from spikeloom.golden.analysis.operations import TOTAL, operations
 from spikeloom.golden.data import datasets
 from spikeloom.golden.models import checkpoints
 from spikeloom.golden.network.execute import execute
@@ -15,6 +18,7 @@ from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.training.evaluation import accuracy
 from spikeloom.golden.training.run_config import from_mapping
 from spikeloom.golden.training.sweep import load
+from spikeloom.golden.training.sweep_figure import AXES, draw, points
 from spikeloom.golden.training.sweep_point import check_results, folder_of, run_point
 from spikeloom.golden.training.sweep_tables import as_csv, report, tables
 
@@ -93,9 +97,11 @@ def test_a_base_may_be_a_file_and_is_changed_by_the_sweep_and_by_the_user(tmp_pa
 
 
 WRONG = [
-    ("[1]", "must hold keys and values (name, base, set, seeds, images, grid, points, tables), not [1]"),
-    ("grids: {}", "grids: unknown key; allowed: name, base, set, seeds, images, grid, points, tables"),
-    ("seeds: [0]", "has no grid, no points and no tables: nothing to run"),
+    ("[1]", "must hold keys and values (name, base, set, seeds, images, grid, points, tables, lines), not [1]"),
+    ("grids: {}", "grids: unknown key; allowed: name, base, set, seeds, images, grid, points, tables, lines"),
+    ("seeds: [0]", "has no grid, no points, no tables and no lines: nothing to run"),
+    ("lines: {mine: {}}", "line mine: no points and no grid"),
+    ("lines: {mine: 3}", "line mine must be keys and values, not 3"),
     ("seeds: []\ngrid: {train.epochs: [1]}", "seeds must be a list of integers, not []"),
     ("images: 0\ngrid: {train.epochs: [1]}", "images must be a positive integer or null, not 0"),
     ("tables: {II: {}}", "tables must be among I, III, IV, not 'II'"),
@@ -165,6 +171,10 @@ def test_a_run_measures_its_integer_network_and_goes_on_where_it_was(tmp_path):
     neurons = sum(layer.channels_out * layer.height_conv * layer.width_conv for layer in network.spiking)
     assert result["activity"] == pytest.approx(fired / (20 * neurons * 5), rel=1e-12)
     assert result["sops"] == pytest.approx(synaptic_operations(network, measured), rel=1e-12)
+    work = operations(network, measured)
+    assert result["membrane"] == 2 * work[TOTAL].membrane_reads
+    for reuse, energy in result["energy"].items():
+        assert energy == spiking(network, work, CONSTANTS["paper"], reuse=reuse)[TOTAL].total
     assert result["t_per_layer"] == model.time_steps() and result["collapsed"] == []
     assert result["t_avg"] == sum(model.time_steps().values()) / 12
     assert result["train_seconds"] == round(sum(48 / x.images_per_second for x in seen), 1) and len(seen) == 2
@@ -172,12 +182,15 @@ def test_a_run_measures_its_integer_network_and_goes_on_where_it_was(tmp_path):
     assert again == result  # the times of the epochs among it: none ran again
 
 
-def fake(accuracy, *, collapsed=()):
-    return {
+def fake(accuracy, *, collapsed=(), older=False, **more):
+    """What a run came to; older: before membranes, energies and cycles were measured."""
+    found = {
         "accuracy": accuracy, "accuracy_integer": accuracy - 0.01, "t_avg": 2.5, "activity": 0.125, "sops": 1.5e6,
         "collapsed": list(collapsed), "t_per_layer": {"rpe": 1}, "images": 20, "parameters": 9, "epochs": 2,
         "train_seconds": 3.0,
     }  # fmt: skip
+    energy = {"none": 4e6, "full": 1e6, "stationary": 2e6}
+    return found | ({} if older else {"membrane": 4e3, "cycles": 9e4, "energy": energy}) | more
 
 
 def test_tables_show_means_and_spreads(tmp_path):
@@ -185,18 +198,20 @@ def test_tables_show_means_and_spreads(tmp_path):
     results = {
         "seed=0": fake(0.97),
         "seed=1": fake(0.98, collapsed=["rpe"]),
-        "masks.groups=[], seed=0": fake(0.9),
+        "masks.groups=[], seed=0": fake(0.9, older=True),
         "model.steps=1, model.dynamic=false, seed=0": None,
     }
     third, fourth, first = tables(sweep, results)
     assert [x.name for x in (third, fourth, first)] == ["III", "IV", "I"]
-    assert third.columns == ["mask loss on", "accuracy %", "integer %", "TS", "SA %", "SOPs M", "T_l = 0", "seeds"]
-    spreads = ["97.50 ± 0.71", "96.50 ± 0.71", "2.50 ± 0.00", "12.50 ± 0.00", "1.500 ± 0.000", "0-1", "2"]
-    missing = ["-"] * 6 + ["0 of 2"]
+    measured = ["accuracy %", "integer %", "TS", "SA %", "SOPs M", "membrane k", "cycles k", "uJ", "T_l = 0", "seeds"]
+    assert third.columns == ["mask loss on", *measured]
+    spreads = ["97.50 ± 0.71", "96.50 ± 0.71", "2.50 ± 0.00", "12.50 ± 0.00", "1.500 ± 0.000"]
+    spreads += ["4.0 ± 0.0", "90.0 ± 0.0", "2.00 ± 0.00", "0-1", "2"]
+    missing = ["-"] * 9 + ["0 of 2"]
     assert third.rows == [
         ["qkv, attn, mlp, sps", *missing],
         ["qkv, mlp", *spreads],
-        ["none", "90.00", "89.00", "2.50", "12.50", "1.500", "0", "1 of 2"],
+        ["none", "90.00", "89.00", "2.50", "12.50", "1.500", "-", "-", "-", "0", "1 of 2"],  # of before they were
     ]
     settings = [["1", "4", "0.1"], ["1", "4", "0.005"], ["3", "4", "0.005"], ["3", "4", "0.1"]]
     assert [row[:3] for row in fourth.rows] == settings
@@ -209,13 +224,48 @@ def test_tables_show_means_and_spreads(tmp_path):
     assert [row[:4] for row in all_dynamic.rows] == [["3", "4", "0.005", "97.00"]]
 
 
+LINES = """
+points: [{train.epochs: 9}]
+lines:
+  fixed steps:
+    grid: {model.dynamic: [false], model.steps: [2, 4]}
+  learned:
+    grid: {masks.weight: [0.1, 0.2]}
+"""
+
+
+def test_lines_are_runs_by_method_and_points_of_the_figure(tmp_path):
+    sweep = sweep_of(tmp_path, BASE + LINES + "seeds: [0, 1]\n")
+    assert list(sweep.lines) == ["fixed steps", "learned"] and len(sweep.lines["learned"]) == 4
+    assert set(sweep.tables["points"]) == {job.key for job in sweep.jobs} and len(sweep.jobs) == 10
+    short = next(key for key in sweep.lines["fixed steps"] if "model.steps=2" in key and key.endswith("seed=0"))
+    twin = short.replace("seed=0", "seed=1")
+    long = next(key for key in sweep.lines["fixed steps"] if "model.steps=2" not in key and key.endswith("seed=0"))
+    results = {
+        short: fake(0.81, cycles=5e4),
+        twin: fake(0.83, cycles=7e4),
+        long: fake(0.91, cycles=3e4),
+        sweep.lines["learned"][0]: fake(0.9, older=True),
+        sweep.lines["learned"][1]: None,
+    }
+    cycles = AXES[2].cost
+    assert points(sweep, results, cycles) == {"fixed steps": [(30, pytest.approx(90)), (60, pytest.approx(81))]}
+    assert points(sweep, results, AXES[0].cost)["learned"] == [(2.5, pytest.approx(89))]
+    draw(sweep, results, tmp_path / "figure.svg")
+    text = (tmp_path / "figure.svg").read_text()
+    assert all(axis.title in text for axis in AXES) and "fixed steps" in text and "learned" in text
+    draw(sweep, {key: x and {**x, "cycles": None} for key, x in results.items()}, tmp_path / "figure.svg")
+    assert AXES[2].title not in (tmp_path / "figure.svg").read_text()
+    draw(sweep, {}, tmp_path / "figure.svg")
+
+
 def test_the_report_and_the_csv_have_every_run(tmp_path):
     sweep = sweep_of(tmp_path, BASE + GRID)
     results = {"seed=0": fake(0.97, collapsed=["rpe", "sps.1"]), "masks.weight=0.1, seed=0": fake(0.5)}
     page = report(sweep, results, {"model.steps=6, seed=0": "ValueError: no"}, "spikeloom sweep small.yaml")
     assert "    spikeloom sweep small.yaml\n" in page and "digits, 2 epochs" in page
-    assert "| qkv, mlp | 97.00 | 96.00 | 2.50 | 12.50 | 1.500 | 2 | 1 |\n" in page
-    assert "| 3 | 4 | 0.1 | 50.00 | 49.00 | 2.50 | 12.50 | 1.500 | 0 | 1 |\n" in page
+    assert "| qkv, mlp | 97.00 | 96.00 | 2.50 | 12.50 | 1.500 | 4.0 | 90.0 | 2.00 | 2 | 1 |\n" in page
+    assert "| 3 | 4 | 0.1 | 50.00 | 49.00 | 2.50 | 12.50 | 1.500 | 4.0 | 90.0 | 2.00 | 0 | 1 |\n" in page
     assert "* model.steps=6, seed=0: ValueError: no\n" in page
     assert "| seed=0 | 97.00 | 2.50 | 3 | rpe, sps.1 |\n" in page
     rows = list(csv.DictReader(as_csv(sweep, results).splitlines()))
@@ -224,6 +274,7 @@ def test_the_report_and_the_csv_have_every_run(tmp_path):
     ]  # fmt: skip
     assert rows[0]["collapsed"] == "rpe sps.1" and rows[0]["t_per_layer"] == "rpe=1"
     assert np.isclose(float(rows[0]["sops"]), 1.5e6)
+    assert rows[0]["energy"] == "none=4000000 full=1000000 stationary=2000000" and rows[0]["cycles"] == "90000.0"
 
 
 @pytest.mark.parametrize(
