@@ -15,9 +15,10 @@ READY := .venv/.ready
 demo: system $(READY)
 	$(BIN)/spikeloom demo
 
-# Two processes on two cores: PyTorch's own threads would only get in each other's way.
+# Two processes on two cores: PyTorch's own threads would only get in each other's way. Each has the tests of whole files,
+# so that what a file's tests share is made once, until one has none left and takes from the other.
 test: system $(READY) lint
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 $(PYTEST_OPTIONS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_OPTIONS)
 
 setup: system $(READY)
 

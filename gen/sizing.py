@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 
 from spikeloom.gen.errors import CompileError
+from spikeloom.gen.host.pixels import MOST_PADDED_CHANNELS
 from spikeloom.gen.plan import LayerPlan, Plan, make_plan
 from spikeloom.golden.network import Network
 from spikeloom.rtl.core.config import CoreConfig
@@ -75,6 +76,7 @@ def check_fits(plan: Plan) -> None:
                 f"layer {need.layer!r}: {need.limit} must be at least {need.least}, the core has {given}; "
                 f"what would help: {need.remedy}, or a core with {need.limit}={need.least}"
             )
+    _check_frame(plan.network)
     _check_regions(plan.config)
 
 
@@ -87,6 +89,15 @@ def _check_possible(plan: Plan) -> None:
                 f"layer {need.layer!r}: {need.limit} must be at least {need.least}, a core of {plan.config.lanes} "
                 f"lanes has at most {most[need.limit]}; what would help: {need.remedy}"
             )
+
+
+def _check_frame(network: Network) -> None:
+    """CompileError where the core's registers have no room for the pixel of the images' frame."""
+    if len(network.padding_pixel) > MOST_PADDED_CHANNELS:
+        raise CompileError(
+            f"layer {network.layers[0].name!r}: an image with a frame must have at most {MOST_PADDED_CHANNELS} "
+            f"channels, not {network.channels}; what would help: pixels that are not normalised, or fewer channels"
+        )
 
 
 def _check_regions(config: CoreConfig) -> None:

@@ -278,6 +278,21 @@ def test_what_no_core_has_is_named_with_its_layer():
         smallest_core(replace(net, layers=(conv, net.layers[1])), lanes=8, neuron_lanes=4)
 
 
+def test_the_pixel_of_a_frame_has_room_for_so_many_channels():
+    def framed(channels):
+        net = network(channels=channels, depth=1)
+        first = net.layers[0]
+        first = replace(first, padding=0, height_in=first.height_in + 2, width_in=first.width_in + 2)
+        wider = {"height": net.height + 2, "width": net.width + 2, "layers": (first, *net.layers[1:])}
+        return replace(net, padding_pixel=(7,) * channels, frame=1, **wider)
+
+    assert compile_network(framed(40), lanes=64).program.image.padding_pixel == (7,) * 40
+    with pytest.raises(
+        CompileError, match="layer 'sps.0': an image with a frame must have at most 40 channels, not 41"
+    ):
+        compile_network(framed(41), lanes=64)
+
+
 def test_what_golden_ignores_and_the_core_would_follow_is_refused():
     net = network(depth=1)
     head = net.layers[-1]
