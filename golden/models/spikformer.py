@@ -247,6 +247,8 @@ class Spikformer(nn.Module):
         self.head = nn.Linear(config.dim, config.classes)
         self.ahead: int | None = None
         """Steps that training computes behind the last one that any mask leaves; None for all."""
+        self.by_step = False
+        """In training the scores are those of each time step, (T, B, classes), of which the usual ones are the mean."""
 
     def forward(self, images: Tensor) -> Tensor:
         steps = self.steps_computed()
@@ -256,6 +258,8 @@ class Spikformer(nn.Module):
             x = block(x)
         if self.head_lif is not None:
             x = self.head_lif(x)
+        if self.by_step and self.training:
+            return self.head(x.mean(3))  # type: ignore[no-any-return]
         means = x.mean(dim=(0, 3))
         if steps < self.config.steps:  # the others are zeros
             means = means * (steps / self.config.steps)

@@ -95,23 +95,29 @@ class CostMeter:
         self._pooled = {x.name for x in sites_of(model.config) if x.fields.get("pool") and not x.fields["pool_first"]}
         self._masks = {stage.name: stage.neurons.time_mask for stage in model.stages()}
         self._spikes: dict[str, Tensor] = {}  # of every step, also of those that are masked
+        self._steps: dict[str, Tensor] = {}  # what they cost, once somebody has asked
         for stage in model.stages():
             mask = stage.neurons.time_mask
             (stage.neurons if mask is None else mask).register_forward_hook(partial(self._keep, stage.name))
 
     def _keep(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], spikes: Tensor) -> None:
         self._spikes[name] = inputs[0] if isinstance(module, TimeMask) else spikes
+        self._steps.pop(name, None)
 
     def steps(self, name: str) -> Tensor:
         """Of each step of a layer, masked or not, for an image: float (T,), with the gradient of its spikes."""
-        cost, spikes = self._costs[name], self._spikes[name]
+        if name not in self._steps:
+            self._steps[name] = self._cost_of(name, self._spikes[name])
+        return self._steps[name]
+
+    def _cost_of(self, name: str, spikes: Tensor) -> Tensor:
+        cost = self._costs[name]
         images = spikes.shape[1]
         if name in self._pooled:
             spikes = pooled(spikes)
         counts = spikes.flatten(3).sum((1, 2), dtype=torch.float32)  # (T, positions)
         return counts @ cost.spike.flatten().to(counts.device) / images + cost.step
 
-    @torch.no_grad()
     def weights(self) -> dict[str, Tensor]:
         """What a step of each layer with a mask costs, over the mean of these layers: of its active steps, of all
         where none is.
@@ -119,9 +125,8 @@ class CostMeter:
         found = {}
         for name, mask in self._masks.items():
             if mask is not None:
-                steps = self.steps(name)
-                found[name] = steps[: mask.steps or None].mean()
-        mean = sum(found.values()) / max(len(found), 1)
+                found[name] = self.steps(name).detach()[: mask.steps or None].mean()
+        mean = torch.stack(list(found.values())).mean().clamp(min=1e-9)  # nothing spikes: no step costs anything
         return {name: x / mean for name, x in found.items()}
 
     def penalty(self) -> Tensor:

@@ -146,7 +146,7 @@ def finetuning(
     run = of_header(header, model.config)
     changed = replace(
         run.train, epochs=epochs, learning_rate=learning_rate, min_learning_rate=0.0, warmup_epochs=0.0,
-        weight_decay=0.0, ema=None,
+        weight_decay=0.0, ema=None, tet=None,
     )  # fmt: skip
     bits = tuple(f"{name}={bits}" for name, bits in weight_bits.items())
     tuned = FinetuneConfig(checkpoint=checkpoint, weight_bits=bits, scales=scales)

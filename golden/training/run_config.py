@@ -63,6 +63,9 @@ class TrainConfig(Checked):
     """Of matrices and kernels alone."""
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.1
     """Of the cross entropy."""
+    tet: Annotated[float, Interval(ge=0, le=1)] | None = None
+    """Temporal efficient training (`golden.training.tet`): a cross entropy for each time step, and this share of its
+    regulariser; null for the cross entropy of the mean over the steps."""
     clip: Annotated[float, Interval(gt=0)] | None = None
     """Largest norm of all gradients together, null for any."""
     ema: Annotated[float, Interval(ge=0, lt=1)] | None = None
@@ -166,6 +169,8 @@ class RunConfig(Checked):
             raise ValueError(f"architecture must be that of the model, {made}, not {self.architecture!r}")
         if self.pretrain is not None and self.architecture != "e_spikeformer":
             raise ValueError(f"pretrain is for the architecture e_spikeformer, not {self.architecture}")
+        if self.train.tet is not None and (self.architecture != "spikformer" or getattr(self.model, "dynamic", True)):
+            raise ValueError("train.tet is for a spikformer without trained time steps: set model.dynamic=false")
         if self.pretrain is not None and self.init is not None:
             raise ValueError("pretrain and init both say what training begins with: leave one out")
         if self.spikes.weight and self.architecture != "spikformer":

@@ -28,6 +28,7 @@ from spikeloom.golden.training.evaluation import count_correct, recalibrate
 from spikeloom.golden.training.parallel import Processes
 from spikeloom.golden.training.progress import EpochReport, Hooks, tensorboard
 from spikeloom.golden.training.run_config import MASK_GROUPS, RunConfig, differences, from_mapping
+from spikeloom.golden.training.tet import tet_loss
 from spikeloom.golden.training.training_state import TrainingState
 
 STATE = "state.safetensors"  # in a run's folder
@@ -65,7 +66,7 @@ class TrainingLoop:
         self.batches = math.ceil(len(self.chosen) / run.train.batch_size)
         self.costs = CostLoss(model, run)
         if isinstance(model, Spikformer):
-            model.ahead = run.masks.ahead
+            model.ahead, model.by_step = run.masks.ahead, run.train.tet is not None
         self.history: list[dict[str, Any]] = []
         if team.rank:  # processes change their images differently
             torch.manual_seed(run.train.seed + 1_000_003 * team.rank)
@@ -146,6 +147,9 @@ class TrainingLoop:
         images, targets = mix(augment(images, run.augment), labels, run.model.classes, run.augment, epoch=epoch)
         with self.precision():
             scores = parallel(images)
+        if run.train.tet is not None:
+            smoothing = run.train.label_smoothing
+            return tet_loss(scores.float(), targets, share=run.train.tet, label_smoothing=smoothing)
         return F.cross_entropy(scores.float(), targets, label_smoothing=run.train.label_smoothing)
 
     def precision(self) -> torch.autocast:

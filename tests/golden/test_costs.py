@@ -84,6 +84,10 @@ def test_weights_are_relative_and_of_the_active_steps():
         assert float(weights[name] / weights["sps.0"]) == pytest.approx(float(expected))
     model.patch_embed.rpe_lif.time_mask.tp.data.fill_(0.1)  # no active step
     assert float(meter.weights()["rpe"]) > 0
+    model(torch.zeros_like(torch.from_numpy(images_of(model.config))))
+    for name in meter._spikes:
+        meter._spikes[name] = torch.zeros_like(meter._spikes[name])
+    assert set(map(float, meter.weights().values())) == {0}
 
 
 def gradients(run):

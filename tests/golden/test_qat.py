@@ -242,6 +242,14 @@ def test_what_cannot_be_tuned_is_refused():
         qat.finetune(lively_model("spikingjelly"), RunConfig())
 
 
+def test_a_tuned_model_has_its_own_beginning_and_no_loss_but_the_images():
+    """Whatever the run that trained it began with and was pressed by."""
+    model = lively_model("spikingjelly")
+    header = {"recipe": {"init": "fashion", "spikes": {"weight": 1.0}, "train": {"tet": 0.1, "ema": 0.9}}}
+    run = finetuning(model, header, "sha", weight_bits={"rpe": 4}, scales="free", epochs=1)
+    assert (run.init, run.spikes.weight, run.train.tet, run.train.ema) == (None, 0, None, None)
+
+
 @pytest.mark.trains
 def test_quantize_command_finetunes_and_goes_on(trained, easy_digits, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
