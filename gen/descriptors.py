@@ -91,7 +91,7 @@ def _image(plan: Plan) -> Fields:
 
 
 def _descriptor(plan: LayerPlan, config: CoreConfig) -> Fields:
-    neuron = plan.layer.neuron
+    neuron = plan.neuron
     fields: dict[str, Any] = {
         "kind": KINDS[plan.layer.kind],
         "index": plan.index,
@@ -109,9 +109,7 @@ def _descriptor(plan: LayerPlan, config: CoreConfig) -> Fields:
         "weight_base": plan.weight_base,
         "tile_rows": plan.tile_rows,
         "parameter_base": plan.parameter_base,
-        "neuron": {"hard": True, "strict": False, "leak": False}
-        if plan.readout
-        else {"hard": neuron.hard, "strict": neuron.strict, "leak": neuron.leak},
+        "neuron": {"hard": neuron.hard, "strict": neuron.strict, "leak": neuron.leak},
     }
     if plan.layer.kind == "attention":
         _, key, value = plan.inputs

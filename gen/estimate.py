@@ -115,6 +115,7 @@ def _run_tile(pipe: Pipeline, layer: LayerPlan, walk: ScannerWalk, number: int) 
             fence=index == 0 or direct or layer.readout,
             keep=direct and step < layer.steps - 1,
             each=layer.readout,
+            reads=step > 0 if not layer.readout else step + index > 0,
             written=[] if layer.readout else [walk.written(step, number, y, x + c) for c in range(columns)],
         )
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spikeloom.rtl.core.activation_writer import WRITE_LATENCY
-from spikeloom.rtl.core.core import JOB_FIFO_DEPTH, WORD_FIFO_DEPTH
+from spikeloom.rtl.core.core import JOB_FIFO_DEPTH
 from spikeloom.rtl.core.event_scanner import FIFO_DEPTH, IN_FLIGHT
-from spikeloom.rtl.core.neuron_unit import LATENCY as NEURON_LATENCY
+from spikeloom.rtl.core.neuron_unit import FENCE, QUEUE_DEPTH, STAGES
 
 SCAN_LATENCY = 4  # from a slot to the emitter
 ARRAY_LATENCY = 4  # from the emitter to the adders, a register a cycle
@@ -50,10 +50,9 @@ class Pipeline:
         self._queue: deque[int] = deque(maxlen=FIFO_DEPTH)  # when the scanner's last groups left it
         self._jobs: deque[int] = deque([0] * JOB_FIFO_DEPTH, maxlen=JOB_FIFO_DEPTH)  # likewise
         self._sums_taken = -1  # the neurons have taken the last sums
-        self._neuron = -NEURON_LATENCY  # the neurons' last word
-        self._since_fence = 0  # the neurons' words
-        self._frozen: deque[tuple[int, int]] = deque()  # of the neurons, by the writer: from, cycles
-        self._queued = deque([-1] * WORD_FIFO_DEPTH, maxlen=WORD_FIFO_DEPTH)  # when the last words left its queue
+        self._neuron = -STAGES  # the neurons' last word
+        self._since = self._free = 0  # words since their last fence; when the potentials of these come back
+        self._words: deque[tuple[int, int]] = deque()  # in the queue to the writer: from, to
         self._held = 0  # the writer can take a word from then on
         self._accesses = deque([-WRITE_LATENCY - 1] * WRITE_LATENCY, maxlen=WRITE_LATENCY)  # the begins of its last
 
@@ -93,45 +92,43 @@ class Pipeline:
         words: int,
         fence: bool,
         each: bool,
+        reads: bool,
         written: Sequence[Accesses],
         keep: bool = False,
     ) -> None:
-        """Neurons: `words` a column; `each` column is fenced. keep: the next job has the same sums.
+        """Neurons: `words` a column, fenced before the first or `each`, which matters where potentials are read.
 
-        written: by column.
+        written: by column. keep: the next job has the same sums.
         """
         at = ready
         for column in range(columns):
             if (fence and column == 0) or each:
-                if self._since_fence < NEURON_LATENCY:
-                    at = max(at, self._neuron + NEURON_LATENCY)
-                self._since_fence = 0
+                at = max(at, self._free if reads else 0)
+                self._since = 0
             for _ in range(words):
-                at = self._neuron = self._unfrozen(max(at, self._neuron + 1))
+                at = self._neuron = self._with_room(max(at, self._neuron + 1))
+                self._free = at - self._since + FENCE
+                self._since += 1
             if written:
                 self._write(written[column])
-            self._since_fence += words
         self.neuron_words += columns * words
         if not keep:
             self._sums_taken = self._neuron
         self._jobs.append(self._neuron)
 
-    def _unfrozen(self, at: int) -> int:
-        """The first cycle from `at` on in which the neurons' pipeline moves."""
-        while self._frozen and self._frozen[0][0] <= at:
-            begin, length = self._frozen.popleft()
-            at = max(at, begin + length)
-            self._frozen = deque((b + length, n) for b, n in self._frozen)
+    def _with_room(self, at: int) -> int:
+        """The first cycle from `at` on in which the queue to the writer has room for a word and those on their way."""
+        while self._words and self._words[0][1] <= at:
+            self._words.popleft()
+        while sum(enters <= at for enters, _ in self._words) >= QUEUE_DEPTH - STAGES:
+            at = self._words.popleft()[1]
         return at
 
     def _write(self, accesses: Accesses) -> None:
-        """The neurons' last word goes through the queue to the writer; where that is full, the neurons freeze."""
-        leaves = self._neuron + NEURON_LATENCY + sum(length for _, length in self._frozen)
-        enters = max(leaves, self._queued[0] + 1)
-        if enters > leaves:
-            self._frozen.append((self._neuron + NEURON_LATENCY, enters - leaves))
-        taken = max(enters + 1, self._held)
-        self._queued.append(taken)
+        """The neurons' last word goes through the queue to the writer."""
+        enters = self._neuron + STAGES + 1
+        taken = max(enters, self._held)
+        self._words.append((enters, taken + 1))
         self._held = taken + 1
         for reads in accesses:
             self._held = max(self._held, self._accesses[-1])  # the access before makes room
@@ -143,4 +140,4 @@ class Pipeline:
 
     def end(self) -> int:
         """When the layer's last word is written."""
-        return max(self._neuron + NEURON_LATENCY, self._accesses[-1] + WRITE_LATENCY + 1)
+        return max(self._neuron + STAGES, self._accesses[-1] + WRITE_LATENCY + 1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from spikeloom.gen.memory_map import MemoryMap, Placement, map_memory
 from spikeloom.gen.support import check_supported
-from spikeloom.golden.network import IMAGE, Layer, LayerShape, Network
+from spikeloom.golden.network import IMAGE, Layer, LayerShape, Network, Neuron
 from spikeloom.golden.network.widths import Widths, widths
 from spikeloom.rtl.core.config import CoreConfig
 
@@ -107,6 +107,11 @@ class LayerPlan:
     def readout(self) -> bool:
         """Whether its potentials are the class sums."""
         return self.output is None
+
+    @property
+    def neuron(self) -> Neuron:
+        """Its neurons; a readout has none: its potentials are kept as they are."""
+        return Neuron(hard=True, strict=False, leak=False) if self.readout else self.layer.neuron
 
     @property
     def weight_rows(self) -> int:

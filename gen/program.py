@@ -12,7 +12,7 @@ import numpy as np
 from spikeloom.gen.descriptors import Fields, descriptors, pack_descriptor
 from spikeloom.gen.host.pixels import ImageFormat
 from spikeloom.gen.plan import LayerPlan, Plan
-from spikeloom.golden.network import Layer, Network
+from spikeloom.golden.network import Network
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.layouts import WORD_BITS, parameters
 from spikeloom.rtl.core.registers import ProgramInfo, Region, Register, region_words, row_stride
@@ -126,13 +126,19 @@ def _weight_rows(plan: LayerPlan, config: CoreConfig) -> list[int]:
 
 
 def _parameter_words(plan: LayerPlan, config: CoreConfig) -> list[int]:
-    """Bias and threshold of `neuron_lanes` channels a word; channels that do not exist never fire."""
-    channels = range(len(plan.tiles) * config.lanes)
-    never = {"bias": 0, "threshold": (1 << config.potential_width - 1) - 1}
-    pairs = [_pair(plan.layer, channel) if channel < plan.layer.channels_out else never for channel in channels]
+    """Numbers of `neuron_lanes` channels a word, as `rtl.core.neuron_lane` takes them."""
     layout, size = parameters(config), config.neuron_lanes
-    return [layout.const(pairs[first : first + size]).as_bits() for first in range(0, len(pairs), size)]
+    channels = range(len(plan.tiles) * config.lanes)
+    numbers = [_numbers(plan, channel, config.potential_width) for channel in channels]
+    return [layout.const(numbers[first : first + size]).as_bits() for first in range(0, len(numbers), size)]
 
 
-def _pair(layer: Layer, channel: int) -> dict[str, int]:
-    return {"bias": int(layer.bias[channel]), "threshold": int(layer.threshold[channel])}
+def _numbers(plan: LayerPlan, channel: int, width: int) -> dict[str, int]:
+    """Bias, of strict neurons less one, and negated threshold.
+
+    Channels that do not exist, or have no step, have a threshold above every potential.
+    """
+    exists = channel < plan.layer.channels_out and plan.steps > 0
+    bias = int(plan.layer.bias[channel]) if exists else 0
+    threshold = int(plan.layer.threshold[channel]) if exists else 1 << width - 1
+    return {"bias": bias - plan.neuron.strict, "negated_threshold": 0 if plan.readout else -threshold}

@@ -28,6 +28,8 @@ BENCHES = (
     "dual_port_memory",
     "loadable_memory",
     "kv_store",
+    "sum_selector",
+    "neuron_lane",
     "neuron_unit",
     "membrane_store",
     "activation_store",

@@ -64,8 +64,9 @@ def accumulator_range(layer: Layer, shape: LayerShape) -> Bounds:
 def membrane_range(layer: Layer, shape: LayerShape) -> Bounds:
     """Lowest and highest number that the neurons handle, over channels and steps.
 
-    Covers the operands (``acc``, bias and threshold), ``U``, the sums of two of ``U``, ``acc`` and bias,
-    ``H``, ``R``, ``R + 1`` of a leak that rounds up. Readout: the sum over its steps and positions, with
+    Covers the operands (``acc``, bias, threshold and its negative), ``U``, the sums of two of ``U``, ``acc`` and bias,
+    ``H``, ``R``, ``R + 1`` of a leak that rounds up; of strict neurons also one less than bias and potentials, since
+    the hardware keeps these one lower and has one neuron for both. Readout: the sum over its steps and positions, with
     and without bias. Branch: ``acc << shift``, with and without bias, and the stream.
     """
     low, high = _accumulator(layer, shape)
@@ -116,22 +117,25 @@ def _membrane_ranges(
     """What the neurons of each channel handle, step after step."""
     threshold = layer.threshold.astype(np.int64)
     zeros = np.zeros_like(bias)
-    if layer.neuron.levels > 1:
-        return [(low, high), (bias, bias), (threshold, threshold), (low + bias, high + bias)]
     ranges = [(low, high), (bias, bias), (threshold, threshold), (low + bias, high + bias)]
+    if layer.neuron.levels > 1:
+        return ranges
+    ranges.append((-threshold, -threshold))
+    lower = int(layer.neuron.strict)
+    ranges.append((bias - lower, bias))
     u_low, u_high = zeros, zeros
     for t in range(layer.steps):
         a_low, a_high = (low, high) if t < shape.active_steps else (zeros, zeros)
         ranges += [(u_low + a_low, u_high + a_high), (u_low + bias, u_high + bias)]
         h_low, h_high = u_low + a_low + bias, u_high + a_high + bias
         r_low, r_high = _reset(layer, threshold, h_low, h_high)
-        ranges += [(h_low, h_high), (r_low, r_high)]
+        ranges += [(h_low - lower, h_high), (r_low - lower, r_high)]
         if layer.neuron.leak:
             up = int(layer.neuron.strict)
             ranges.append((r_low + up, r_high + up))
             r_low, r_high = (r_low + up) >> 1, (r_high + up) >> 1
         u_low, u_high = r_low, r_high
-        ranges.append((u_low, u_high))
+        ranges.append((u_low - lower, u_high))
     return ranges
 
 

@@ -18,7 +18,7 @@ class CoreConfig:
     activation_words: spike words of the activation memory.
     weight_rows: rows of `lanes` weights.
     membrane_positions: positions whose potentials the membrane memory holds.
-    parameter_words: words of `neuron_lanes` (bias, threshold) pairs.
+    parameter_words: words of `neuron_lanes` pairs of bias and negated threshold.
     program_layers: descriptors, the end marker included.
     kv_rows: rows of K^T V: the larger of `lanes` and the channels of a head; a power of two.
     tokens: largest number of tokens that attention sums over.

@@ -13,7 +13,7 @@ from .event_scanner import EventScanner
 from .host_port import HostPort
 from .image_loader import ImageLoader
 from .kv_store import KvStore
-from .layouts import DESCRIPTOR_WORDS, WORD_BITS, Kind, job, parameters, spike_word, trace
+from .layouts import DESCRIPTOR_WORDS, WORD_BITS, Kind, job, parameters, trace
 from .loadable_memory import LoadableMemory
 from .membrane_store import MembraneStore
 from .neuron_unit import NeuronUnit
@@ -23,7 +23,6 @@ from .sequencer import Sequencer
 from .weight_store import WeightStore
 
 JOB_FIFO_DEPTH = 8
-WORD_FIFO_DEPTH = 4
 
 
 class Core(wiring.Component):
@@ -61,7 +60,7 @@ class Core(wiring.Component):
             width=WORD_BITS, depth=config.program_layers * DESCRIPTOR_WORDS, init=program_words
         )
         self.parameters = LoadableMemory(
-            width=parameters(config).size, depth=config.parameter_words, init=parameter_words
+            width=parameters(config).size, depth=config.parameter_words, init=parameter_words, latency=2
         )
         self.weights = WeightStore(config=config, init=weight_rows)
         self.counters = Counters()
@@ -95,7 +94,6 @@ class Core(wiring.Component):
         m.submodules.parameters = self.parameters
         m.submodules.membranes = MembraneStore(config=config)
         m.submodules.neurons = NeuronUnit(config=config)
-        m.submodules.words = fifo.SyncFIFO(width=spike_word(config).size, depth=WORD_FIFO_DEPTH)
         m.submodules.writer = ActivationWriter(config=config)
         m.submodules.results = ResultStore(config=config)
         m.submodules.counters = self.counters
@@ -142,7 +140,7 @@ class Core(wiring.Component):
             loader.active.eq(sequencer.load_image),
             sequencer.image_loaded.eq(loader.done),
             sequencer.job_finished.eq(parts.neurons.finished),
-            sequencer.quiet.eq(parts.writer.idle & ~parts.neurons.spikes.valid),
+            sequencer.quiet.eq(parts.writer.idle),
             *(unit.layer.eq(sequencer.layer) for unit in (loader, parts.scanner, parts.neurons, parts.writer)),
             parts.kv.head_shift.eq(sequencer.layer.head_shift),
         ]
@@ -173,9 +171,7 @@ class Core(wiring.Component):
         wiring.connect(m, neurons.membrane_reads, parts.membranes.reads)
         wiring.connect(m, neurons.membrane_writes, parts.membranes.writes)
         wiring.connect(m, neurons.results, parts.results.writes)
-        # the writer takes several cycles for some words, and its readiness must not reach the neurons in one
-        wiring.connect(m, neurons.spikes, parts.words.w_stream)
-        wiring.connect(m, parts.words.r_stream, parts.writer.words)
+        wiring.connect(m, neurons.spikes, parts.writer.words)
         word = neurons.spikes.payload
         m.d.comb += [
             self.trace_valid.eq(neurons.spikes.valid & neurons.spikes.ready),

@@ -69,9 +69,10 @@ FIELD = data.StructLayout(
 NEURON = data.StructLayout({"hard": 1, "strict": 1, "leak": 1})
 """As `golden.network.Neuron`."""
 
-DESCRIPTOR_VERSION = 2
+DESCRIPTOR_VERSION = 3
 """Of `DESCRIPTOR`: raised whenever a field moves or changes its meaning; the core says it, a Program is made for one.
-2: nested, 17 words, strides of their own for K and V."""
+2: nested, 17 words, strides of their own for K and V. 3: parameters are negated thresholds and biases, of strict
+neurons less one."""
 
 DESCRIPTOR_WORDS = 17
 
@@ -236,7 +237,7 @@ def job(config: CoreConfig) -> data.StructLayout:
             "first": 1,  # potentials are zero
             "last": 1,  # potentials are not needed again
             "final": 1,  # readout: these potentials are the class sums
-            "fence": 1,  # jobs since the last fence may have the same potentials
+            "fence": 1,  # jobs since the last fence may have the same potentials, in the same order
             "keep": 1,  # the next job has the same sums
             "parameter": config.parameter_width,
             "words": ceil_log2(config.neuron_words + 1) or 1,  # words of the tile with valid lanes
@@ -247,15 +248,16 @@ def job(config: CoreConfig) -> data.StructLayout:
 
 
 def parameters(config: CoreConfig) -> data.ArrayLayout:
-    """One word of the parameter memory."""
+    """One word of the parameter memory: as `NeuronLane` takes them, of strict neurons the bias less one."""
+    number = signed(config.potential_width)
     return data.ArrayLayout(
-        data.StructLayout({"bias": signed(config.potential_width), "threshold": signed(config.potential_width)}),
+        data.StructLayout({"bias": number, "negated_threshold": number}),
         config.neuron_lanes,
     )
 
 
 def potentials(config: CoreConfig) -> data.ArrayLayout:
-    """One word of the membrane memory."""
+    """One word of the membrane memory: potentials after the reset, of strict neurons less one."""
     return data.ArrayLayout(signed(config.potential_width), config.neuron_lanes)
 
 

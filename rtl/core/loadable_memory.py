@@ -10,7 +10,7 @@ from .ports import MemoryReadPort, MemoryWritePort
 
 
 class LoadableMemory(wiring.Component):
-    """Rows of `width` bits: read a row a cycle, latency 1; written in words of 32 bits.
+    """Rows of `width` bits: read a row a cycle, written in words of 32 bits.
 
     Rows start at multiples of `stride` words, the power of two that holds a row. A row must not be read in the
     cycle in which it is written.
@@ -20,6 +20,7 @@ class LoadableMemory(wiring.Component):
     width : int, bits of a row
     depth : int, rows
     init : sequence of int, at most `depth`
+    latency : int, cycles from a row's address to the row: 1, or 2 with a register behind the memory
 
     Members
     -------
@@ -29,17 +30,19 @@ class LoadableMemory(wiring.Component):
     Raises
     ------
     ValueError
-        for more initial rows than `depth`, or a value wider than a row.
+        for more initial rows than `depth`, or a value wider than a row, another latency.
     """
 
-    def __init__(self, *, width, depth, init=()):
+    def __init__(self, *, width, depth, init=(), latency=1):
         init = list(init)
+        if latency not in (1, 2):
+            raise ValueError(f"latency must be 1 or 2, not {latency!r}")
         if len(init) > depth:
             raise ValueError(f"init must have at most {depth} rows, not {len(init)}")
         for row, value in enumerate(init):
             if value < 0 or value >> width:
                 raise ValueError(f"row {row} must fit in {width} bits, not {value:#x}")
-        self.width, self.depth, self.init = width, depth, init
+        self.width, self.depth, self.init, self.latency = width, depth, init, latency
         self.words = -(-width // WORD_BITS)
         self.stride_bits = ceil_log2(self.words)
         address = max(1, ceil_log2(depth))
@@ -61,10 +64,11 @@ class LoadableMemory(wiring.Component):
         m.d.comb += [
             read.en.eq(self.reads.enable),
             read.addr.eq(self.reads.address),
-            self.reads.data.eq(read.data),
             write.addr.eq(self.writes.address >> self.stride_bits),
             write.data.eq(self.writes.data.replicate(self.words)),
         ]
+        domain = m.d.comb if self.latency == 1 else m.d.sync
+        domain += self.reads.data.eq(read.data)
         for word in range(self.words):
             chosen = self.writes.address[: self.stride_bits] == word if self.stride_bits else 1
             m.d.comb += write.en[word].eq(self.writes.enable & chosen)

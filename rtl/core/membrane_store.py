@@ -12,8 +12,7 @@ from .ports import MemoryReadPort, MemoryWritePort
 class MembraneStore(wiring.Component):
     """Memory of `neuron_lanes` potentials a word; no access without an enable, so a masked step costs none.
 
-    Read latency 1 cycle; data stay while `reads.enable` is low. A word is never read in the cycle that
-    writes it (the neuron unit's fences see to that).
+    Read latency 2 cycles. A word is never read in the cycle that writes it (the neuron unit's fences see to that).
 
     Parameters
     ----------
@@ -42,10 +41,10 @@ class MembraneStore(wiring.Component):
             attrs={"no_rw_check": 1},
         )
         read, write = store.read_port(), store.write_port()
+        m.d.sync += self.reads.data.eq(read.data)
         m.d.comb += [
             read.en.eq(self.reads.enable),
             read.addr.eq(self.reads.address),
-            self.reads.data.eq(read.data),
             write.en.eq(self.writes.enable),
             write.addr.eq(self.writes.address),
             write.data.eq(self.writes.data),

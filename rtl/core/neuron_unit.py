@@ -1,20 +1,25 @@
 """Integrate, fire, reset and leak, in integers."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .config import CoreConfig
 from .layouts import DESCRIPTOR, Kind, Write, destination, job, parameters, potentials, spike_word, sums
+from .neuron_lane import NeuronLane
 from .ports import MemoryReadPort, MemoryWritePort
+from .sum_selector import SumSelector
+
+STAGES = 6  # cycles from the issue of a word to its spikes
+FENCE = 6  # cycles from a read of potentials to the next read of the same
+QUEUE_DEPTH = 16  # spike words; all stages may be full of such
 
 
 def _control(config: CoreConfig) -> data.StructLayout:
-    """What every stage knows of its word."""
+    """What every stage knows of its word; means nothing where there is none."""
     return data.StructLayout(
         {
-            "valid": 1,
             "active": 1,
             "first": 1,
             "last": 1,
@@ -28,33 +33,6 @@ def _control(config: CoreConfig) -> data.StructLayout:
     )
 
 
-def _issued(config: CoreConfig) -> data.StructLayout:
-    """After stage 0: the memories have been addressed."""
-    lanes = data.ArrayLayout(signed(config.accumulator_width), config.neuron_lanes)
-    return data.StructLayout({"control": _control(config), "sums": lanes})
-
-
-def _fetched(config: CoreConfig) -> data.StructLayout:
-    """After stage 1: all that is added."""
-    terms = dict.fromkeys(("biases", "thresholds", "before"), potentials(config))
-    return data.StructLayout({**_issued(config).members, **terms})
-
-
-def _integrated(config: CoreConfig) -> data.StructLayout:
-    """After stage 2: H."""
-    words = dict.fromkeys(("potentials", "thresholds"), potentials(config))
-    return data.StructLayout({"control": _control(config), **words})
-
-
-def _fired(config: CoreConfig) -> data.StructLayout:
-    """After stage 3: S, and R, what the reset leaves."""
-    found = {"spikes": config.neuron_lanes, "reset": potentials(config)}
-    return data.StructLayout({"control": _control(config), **found})
-
-
-LATENCY = 5  # cycles from the issue of a word to its potentials in the memory, and to its spikes
-
-
 class NeuronUnit(wiring.Component):
     """Runs the neurons of a job, `neuron_lanes` a cycle: `golden.neurons.lif`, one step a job.
 
@@ -65,13 +43,15 @@ class NeuronUnit(wiring.Component):
         R = S ? 0 : H                   (soft reset: H - threshold if S else H)
         U = R >> 1                      (strict: (R + 1) >> 1; without leak: R)
 
-    A job reads and writes a potential at most once; nothing at the first step is read, nothing after the last is
-    written, and a masked job touches no potential and fires nothing. A readout integrates without firing, adds the
-    bias once, and sends its final potentials to the results.
+    What lies in the membrane memory is R, of strict neurons less one: see `NeuronLane`. A job reads and writes a
+    potential at most once; nothing at the first step is read, nothing after the last is written, and a masked job
+    touches no potential and fires nothing. A readout integrates without firing, adds the bias once, and sends its
+    final potentials to the results.
 
-    A word of `neuron_lanes` a cycle, latency `LATENCY`. Potentials come back in the same order after each fence: a
-    fence lets nothing start before the jobs before it have left the pipeline, but where as many words as that takes
-    were issued since the last fence.
+    A word of `neuron_lanes` a cycle; its spikes are in the queue of spike words after `STAGES` cycles. Nothing stops
+    on the way: a word starts when the queue has room for all that are. Potentials come back in the same order after
+    each fence, so a job with `fence` that reads some starts `FENCE` cycles after the one with the fence before, and
+    as much later as that was held up.
 
     Parameters
     ----------
@@ -82,12 +62,12 @@ class NeuronUnit(wiring.Component):
     layer : In(layouts.DESCRIPTOR), constant while jobs come
     jobs : In(stream of `layouts.job`)
     sums : In(stream of `layouts.sums`), one transfer a job, but none after a job with `keep`
-    parameters : Out(MemoryReadPort of `layouts.parameters`)
-    membrane_reads : Out(MemoryReadPort of `layouts.potentials`)
+    parameters : Out(MemoryReadPort of `layouts.parameters`), latency 2
+    membrane_reads : Out(MemoryReadPort of `layouts.potentials`), latency 2
     membrane_writes : Out(MemoryWritePort of `layouts.potentials`)
     spikes : Out(stream of `layouts.spike_word`), one a column of a job
     results : Out(MemoryWritePort of `layouts.potentials`), words of class sums
-    finished : Out(1), the last word of a job leaves the pipeline
+    finished : Out(1), the last word of a job leaves the pipeline; its spikes come a cycle later
     """
 
     def __init__(self, *, config: CoreConfig):
@@ -108,77 +88,85 @@ class NeuronUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        advance, empty = Signal(), Signal()
-
-        def registered(stage, name):
-            after = Signal.like(stage, name=name)
-            with m.If(advance):
-                m.d.sync += after.eq(stage)
-            return after
-
-        issued = registered(self._issue(m, advance, empty), "issued")
-        fetched = registered(self._fetch(m, issued), "fetched")
-        integrated = registered(self._integrate(m, fetched), "integrated")
-        fired = registered(self._fire(m, integrated), "fired")
-        self._retire(m, advance, fired)
-        m.d.comb += [
-            advance.eq(~self.spikes.valid | self.spikes.ready),
-            empty.eq(~(issued.control.valid | fetched.control.valid | integrated.control.valid | fired.control.valid)),
-        ]
+        m.submodules.selector = selector = SumSelector(config=self.config)
+        go, control = self._issue(m, selector)
+        valid, controls = Signal(STAGES), [control]  # at 1 ... STAGES - 1 cycles from the issue
+        m.d.sync += valid.eq(Cat(go, valid))
+        for number in range(1, STAGES):
+            stage = Signal(control.shape(), name=f"control_{number}", reset_less=True)
+            m.d.sync += stage.eq(controls[-1])
+            controls.append(stage)
+        lanes = self._integrate(m, selector, controls[2])
+        self._retire(m, valid[STAGES - 2], controls[STAGES - 1], lanes)
         return m
 
-    def _issue(self, m, advance, empty):
-        """Stage 0: one word of one column of the job; memory addresses go out."""
+    def _issue(self, m, selector):
+        """One word of one column of the job; memory addresses go out."""
         config, now, layer = self.config, self.jobs.payload, self.layer
-        after, to = Signal(_issued(config)), Signal.like(now.to)
+        control, to = Signal(_control(config)), Signal.like(now.to)
         column, word = Signal(range(config.columns + 1)), Signal(range(config.neuron_words + 1))
-        first, word_end, column_end, go = Signal(), Signal(), Signal(), Signal()
+        first, reads, word_end, column_end, go = Signal(), Signal(), Signal(), Signal(), Signal()
         readout = layer.kind == Kind.READOUT
-        fence, since = Signal(), Signal(range(LATENCY + 1))  # since: words since the last fence
-        may_start = empty | ~fence | (since == LATENCY)
+        fence = now.fence & (word == 0) & ((column == 0) | readout)
         membrane = (Mux(readout, 0, to.position) << ceil_log2(config.neuron_words)) + word
         m.d.comb += [
             word_end.eq(~now.active | (word == now.words - 1)),
             column_end.eq(word_end & (column == now.columns - 1)),
             first.eq(now.first & (~readout | (column == 0))),
-            fence.eq(now.fence & (word == 0) & ((column == 0) | readout)),
-            go.eq(self.jobs.valid & self.sums.valid & may_start),
-            self.jobs.ready.eq(go & advance & column_end),
+            reads.eq(now.active & ~first),
+            go.eq(self.jobs.valid & self.sums.valid & self._room(m) & ~(fence & reads & self._held(m, go, fence))),
+            self.jobs.ready.eq(go & column_end),
             self.sums.ready.eq(self.jobs.ready & ~now.keep),
-            self.parameters.enable.eq(advance),  # read whether needed or not: a short path to many memories
+            self.parameters.enable.eq(self.jobs.valid),  # whether it goes or not: a short path to many memories
             self.parameters.address.eq(now.parameter + word),
-            self.membrane_reads.enable.eq(go & advance & now.active & ~first),
+            self.membrane_reads.enable.eq(go & reads),
             self.membrane_reads.address.eq(membrane),
-            after.control.valid.eq(go),
-            after.control.active.eq(now.active),
-            after.control.first.eq(first),
-            after.control.last.eq(now.last & (~readout | (column == now.columns - 1))),
-            after.control.final.eq(now.final & (column == now.columns - 1)),
-            after.control.word.eq(word),
-            after.control.word_end.eq(word_end),
-            after.control.job_end.eq(column_end),
-            after.control.membrane.eq(membrane),
-            after.control.to.eq(to),
+            selector.column.eq(column),
+            selector.word.eq(word),
+            control.active.eq(now.active),
+            control.first.eq(first),
+            control.last.eq(now.last & (~readout | (column == now.columns - 1))),
+            control.final.eq(now.final & (column == now.columns - 1)),
+            control.word.eq(word),
+            control.word_end.eq(word_end),
+            control.job_end.eq(column_end),
+            control.membrane.eq(membrane),
+            control.to.eq(to),
+            selector.sums.eq(self.sums.payload),
         ]
-        words = data.ArrayLayout(after.sums.shape(), config.neuron_words)
-        sums_of_column = self.sums.payload[column] if config.columns > 1 else self.sums.payload[0]
-        m.d.comb += after.sums.eq(words(sums_of_column.as_value())[word])
-        with m.If(go & advance):
-            m.d.sync += [
-                word.eq(Mux(word_end, 0, word + 1)),
-                since.eq(Mux(fence, 1, Mux(since == LATENCY, since, since + 1))),
-            ]
+        with m.If(go):
+            m.d.sync += word.eq(Mux(word_end, 0, word + 1))
             with m.If(word_end):
                 m.d.sync += column.eq(Mux(column_end, 0, column + 1))
-        self._place(m, to, column, moves=go & advance & word_end, ends=column_end)
-        return after
+        self._place(m, to, column, moves=go & word_end, ends=column_end)
+        return go, control
+
+    def _held(self, m, go, fence):
+        """Whether potentials that were read since the last fence are still on their way back.
+
+        The words after a fence have the potentials of those after the fence before, in the same order: the first may
+        start so many cycles after the first, that each comes `FENCE` cycles or more after its own.
+        """
+        since, wait = Signal(range(FENCE)), Signal(range(FENCE))  # words since the last fence, at most FENCE - 1
+        number = Signal.like(since)
+        m.d.comb += number.eq(Mux(fence, 0, since))
+        with m.If(go):
+            m.d.sync += [
+                since.eq(Mux(number == FENCE - 1, number, number + 1)),
+                wait.eq(FENCE - 1 - number),
+            ]
+        with m.Elif(wait != 0):
+            m.d.sync += wait.eq(wait - 1)
+        return wait != 0
 
     def _place(self, m, to, column, *, moves, ends):
         """Where the column's word goes: the job's place, moved on by the columns before."""
         first = self.jobs.payload.to
+        m.d.comb += to.eq(first)
+        if self.config.columns == 1:
+            return
         offset = Signal.like(first.offset)
         m.d.comb += [
-            to.eq(first),
             to.position.eq(first.position + column),
             to.x.eq(first.x + column),
             to.offset.eq(first.offset + offset),
@@ -188,70 +176,59 @@ class NeuronUnit(wiring.Component):
         with m.If(moves):
             m.d.sync += offset.eq(Mux(ends, 0, offset + Mux(stays, 0, self.layer.tiles)))
 
-    def _fetch(self, m, issued):
-        """Stage 1: parameters and potentials come from block memories, too late in the cycle to add them."""
-        after, first = Signal(_fetched(self.config)), issued.control.first
-        no_bias = (self.layer.kind == Kind.READOUT) & ~first
-        m.d.comb += [after.control.eq(issued.control), after.sums.eq(issued.sums)]
-        for i in range(self.config.neuron_lanes):
-            m.d.comb += [
-                after.biases[i].eq(Mux(no_bias, 0, self.parameters.data[i].bias)),
-                after.thresholds[i].eq(self.parameters.data[i].threshold),
-                after.before[i].eq(Mux(first, 0, self.membrane_reads.data[i])),
-            ]
-        return after
-
-    def _integrate(self, m, fetched):
-        """Stage 2: H = U + sum + bias."""
-        after = Signal(_integrated(self.config))
-        m.d.comb += [after.control.eq(fetched.control), after.thresholds.eq(fetched.thresholds)]
-        for i in range(self.config.neuron_lanes):
-            m.d.comb += after.potentials[i].eq(fetched.before[i] + fetched.biases[i] + fetched.sums[i])
-        return after
-
-    def _fire(self, m, integrated):
-        """Stage 3: compare with the threshold, reset."""
-        after, neuron = Signal(_fired(self.config)), self.layer.neuron
-        silent = (self.layer.kind == Kind.READOUT) | ~integrated.control.active
-        m.d.comb += after.control.eq(integrated.control)
-        for i in range(self.config.neuron_lanes):
-            potential = integrated.potentials[i]
-            excess = Signal(signed(self.config.potential_width + 1), name=f"excess_{i}")
-            spike = Signal(name=f"spike_{i}")
-            m.d.comb += [
-                excess.eq(potential - integrated.thresholds[i]),
-                spike.eq((excess >= 0) & ~(neuron.strict & (excess == 0)) & ~silent),
-                after.spikes[i].eq(spike),
-                after.reset[i].eq(Mux(spike, Mux(neuron.hard, 0, excess), potential)),
-            ]
-        return after
-
-    def _retire(self, m, advance, fired):
-        """Stage 4: leak, write the potential, gather the spike word."""
-        config, control, neuron = self.config, fired.control, self.layer.neuron
-        use = Signal()
-        m.d.comb += [
-            use.eq(control.valid & advance),
-            self.membrane_writes.enable.eq(use & control.active & ~control.last),
-            self.membrane_writes.address.eq(control.membrane),
-            self.results.enable.eq(use & control.final),
-            self.results.address.eq((control.to.tile << ceil_log2(config.neuron_words)) + control.word),
-            self.results.data.eq(fired.reset),
-            self.finished.eq(use & control.job_end),
-        ]
+    def _integrate(self, m, selector, control):
+        """The neurons; sums, parameters and potentials of their word are here two cycles after its issue."""
+        config, layer, lanes = self.config, self.layer, []
+        readout = layer.kind == Kind.READOUT
         for i in range(config.neuron_lanes):
-            leaked = (fired.reset[i] + neuron.strict) >> 1
-            m.d.comb += self.membrane_writes.data[i].eq(Mux(neuron.leak, leaked, fired.reset[i]))
-        gathered, joined = Signal(config.lanes), Signal(config.lanes)
-        m.d.comb += joined.eq(Mux(control.word == 0, 0, gathered))
-        for word in range(config.neuron_words):
-            with m.If(control.word == word):
-                m.d.comb += joined.word_select(word, config.neuron_lanes).eq(fired.spikes)
-        with m.If(use):
-            m.d.sync += gathered.eq(joined)
-        with m.If(advance):
-            m.d.sync += [
-                self.spikes.valid.eq(control.valid & control.word_end & (self.layer.kind != Kind.READOUT)),
-                self.spikes.payload.spikes.eq(joined),
-                self.spikes.payload.to.eq(control.to),
+            m.submodules[f"lane_{i}"] = lane = NeuronLane(
+                sum_width=config.accumulator_width, width=config.potential_width
+            )
+            m.d.comb += [
+                lane.neuron.eq(layer.neuron),
+                lane.sum.eq(selector.chosen[i]),
+                lane.bias.eq(self.parameters.data[i].bias),
+                lane.negated_threshold.eq(self.parameters.data[i].negated_threshold),
+                lane.biased.eq(~readout | control.first),
+                lane.kept.eq(self.membrane_reads.data[i]),
+                lane.first.eq(control.first),
+                lane.fires.eq(~readout & control.active),
             ]
+            lanes.append(lane)
+        return lanes
+
+    def _retire(self, m, valid, control, lanes):
+        """Write potentials and class sums, gather the spike word."""
+        config = self.config
+        m.d.comb += [
+            self.membrane_writes.enable.eq(valid & control.active & ~control.last),
+            self.membrane_writes.address.eq(control.membrane),
+            self.results.enable.eq(valid & control.final),
+            self.results.address.eq((control.to.tile << ceil_log2(config.neuron_words)) + control.word),
+        ]
+        for i, lane in enumerate(lanes):
+            m.d.comb += [self.membrane_writes.data[i].eq(lane.left), self.results.data[i].eq(lane.left)]
+        m.d.sync += self.finished.eq(valid & control.job_end)
+        self._gather(m, valid, control, Cat(lane.spike for lane in lanes))
+
+    def _gather(self, m, valid, control, spikes):
+        """Words of `neuron_lanes` spikes into one of `lanes`, and that into the queue."""
+        config, found = self.config, Signal(spike_word(self.config), reset_less=True)
+        complete = Signal()
+        for word in range(config.neuron_words):
+            with m.If(valid & (control.word == word)):
+                m.d.sync += found.spikes.word_select(word, config.neuron_lanes).eq(spikes)
+            with m.Elif(valid & (control.word == 0)):
+                m.d.sync += found.spikes.word_select(word, config.neuron_lanes).eq(0)
+        m.d.sync += [
+            found.to.eq(control.to),
+            complete.eq(valid & control.word_end & (self.layer.kind != Kind.READOUT)),
+        ]
+        queue = m.submodules.queue
+        m.d.comb += [queue.w_data.eq(found), queue.w_en.eq(complete)]
+        wiring.connect(m, wiring.flipped(self.spikes), queue.r_stream)
+
+    def _room(self, m):
+        """Whether the queue has room for a word behind all that may be on their way."""
+        m.submodules.queue = queue = fifo.SyncFIFO(width=spike_word(self.config).size, depth=QUEUE_DEPTH)
+        return queue.level < QUEUE_DEPTH - STAGES

@@ -192,7 +192,7 @@ MAP = (
         name="PARAMETERS",
         words=None,
         access="w",
-        text="rows of (bias, threshold) words; a row starts at a multiple of a power of two; refused while busy",
+        text="rows of (bias, -threshold) words; a row starts at a multiple of a power of two; refused while busy",
     ),
     Entry(
         region=Region.WEIGHTS,

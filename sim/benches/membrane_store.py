@@ -22,11 +22,11 @@ def build(*, config):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def reads_what_was_written(dut):
-    """Data a cycle after the address, held until the next read."""
+    """Data two cycles after the address, until those of the next read."""
     config = CoreConfig(**parameters()["config"])
     ports = dict(reads__enable=0, reads__address=0, writes__enable=0, writes__address=0, writes__data=0)
     await start(dut, **ports)
-    words, wanted = {}, None
+    words, coming, wanted = {}, None, None
     for _ in range(400):
         to, at = random.randrange(config.membrane_words), random.choice(list(words) or [0])
         write, value = random.random() < 0.5, random.getrandbits(potentials(config).size)
@@ -36,8 +36,9 @@ async def reads_what_was_written(dut):
         await ReadOnly()
         if wanted is not None:
             assert int(dut.reads__data.value) == wanted
+        wanted = coming
         if read:
-            wanted = words[at]
+            coming = words[at]
         if write:
             words[to] = value
         await FallingEdge(dut.clk)

@@ -11,7 +11,7 @@ from spikeloom.golden.network.neurons import lif
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.layouts import DESCRIPTOR, Kind, Write, job, potentials, spike_word, sums
 from spikeloom.rtl.core.layouts import parameters as parameter_layout
-from spikeloom.rtl.core.neuron_unit import LATENCY, NeuronUnit
+from spikeloom.rtl.core.neuron_unit import NeuronUnit
 from spikeloom.sim.bench import Watch, cycle, idle_cycles, pack, parameters, receive, send, start, unpack
 
 SIZES = dict(membrane_positions=12, parameter_words=32, accumulator_width=11, potential_width=14)
@@ -29,7 +29,7 @@ def build(*, config):
 
 
 class Memory:
-    """A memory of the bench: data a cycle after the address, held until the next read."""
+    """A memory of the bench: data two cycles after the address, until those of the next read."""
 
     def __init__(self, dut, reads, contents, *, writes=None):
         self.contents, self.reads, self.writes, self.written = contents, [], [], []
@@ -37,13 +37,11 @@ class Memory:
 
     async def _run(self, dut, reads, writes):
         enable, address, data = (getattr(dut, f"{reads}__{part}") for part in ("enable", "address", "data"))
-        following = None
+        latched, following = 0, 0
         while True:
             await FallingEdge(dut.clk)
-            if following is not None:
-                data.value = following
+            data.value, latched = latched, following
             await ReadOnly()
-            following = None
             if int(enable.value):
                 self.reads.append(int(address.value))
                 at = int(address.value)
@@ -94,7 +92,8 @@ class Work:
         contents = {}
         for word in range(self.tiles * self.config.neuron_words):
             pairs = [
-                {"bias": int(self.bias[c]), "threshold": int(self.threshold[c])} for c in range(word * p, word * p + p)
+                {"bias": int(self.bias[c]) - self.neuron.strict, "negated_threshold": -int(self.threshold[c])}
+                for c in range(word * p, word * p + p)
             ]
             contents[self.base + word] = pack(parameter_layout(self.config), pairs)
         return contents
@@ -172,9 +171,10 @@ class Work:
         )
 
     def potentials(self):
-        """The words written: ``U[t] = H[t + 1] - acc[t + 1] - bias``."""
-        _, before = self.golden()
-        kept = before[1:, 0].permute(0, 2, 1) - self.sums[1 : self.steps] - self.bias  # (T - 1, P, C)
+        """The words written: what the reset leaves, of strict neurons less one."""
+        fired, before = (x[:, 0].permute(0, 2, 1) for x in self.golden())  # (T, P, C)
+        after = 0 if self.neuron.hard else before - self.threshold
+        kept = torch.where(fired, after, before) - int(self.neuron.strict)
         lanes, p, found = self.config.lanes, self.config.neuron_lanes, []
         for tile, step, first in self.order:
             for position in range(first, first + self.columns(first)) if step < self.steps - 1 else ():
@@ -301,23 +301,32 @@ async def class_sums(dut, idle):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-async def speed(dut):
-    """A word a cycle, spikes a latency after the last word of a column; only a fence soon after a fence waits."""
+@cocotb.parametrize(shape=[(4, 3, False), (2, 1, False), (1, 1, False), (4, 1, True)])
+async def speed(dut, shape):
+    """A word a cycle, spikes seven cycles after the last word of a column; potentials come back after six."""
     config = await begin(dut)
-    shapes = [dict(width=4, height=3), dict(width=2, height=1), dict(width=1, height=1), dict(width=4, direct=True)]
-    waits = []
-    for shape in shapes:
-        work = Work(config, **(dict(steps=3, steps_run=3, height=2, neuron=NEURONS[0]) | shape))
-        jobs, out, _ = await run(dut, work, idle=0, stall=0)
-        ends = [c for i, c in enumerate(out.cycles) if i + 1 == len(out.cycles) or new_job(work, i + 1)]
-        assert ends == [c + LATENCY for c in jobs.cycles]
-        costs = [work.words[tile] * work.columns(first) for tile, _, first in work.order]
-        fences = [i for i, o in enumerate(work.order) if work.fenced(o[2])]
-        for i in range(1, len(costs)):
-            near = i in fences and sum(costs[fences[fences.index(i) - 1] : i]) < LATENCY
-            assert jobs.cycles[i] - jobs.cycles[i - 1] == costs[i] + (LATENCY - 1 if near else 0), i
-            waits.append(near)
-    assert {True, False} == set(waits)
+    width, height, direct = shape
+    work = Work(config, steps=3, steps_run=3, width=width, height=height, neuron=NEURONS[0], direct=direct)
+    jobs, out, _ = await run(dut, work, idle=0, stall=0)
+    ends = [c for i, c in enumerate(out.cycles) if i + 1 == len(out.cycles) or new_job(work, i + 1)]
+    assert ends == [c + 7 for c in jobs.cycles]
+    at, since, wanted = jobs.cycles[0] - work.words[0] * work.columns(0), 0, []
+    for tile, step, first in work.order:
+        if work.fenced(first):
+            at = max(at, at - since + 6) if step else at
+            since = 0
+        at += work.words[tile] * work.columns(first)
+        since += work.words[tile] * work.columns(first)
+        wanted.append(at)
+    assert jobs.cycles == wanted
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_full_queue(dut):
+    """Who takes no spikes stops the neurons, not a word on its way: none is lost, in the queue or before it."""
+    config = await begin(dut)
+    work = Work(config, steps=2, steps_run=2, width=10, height=1, neuron=NEURONS[0])
+    await run(dut, work, idle=0, stall=0.95)
 
 
 def new_job(work, index):

@@ -75,7 +75,8 @@ def test_weights_and_parameters_are_where_the_descriptors_say():
             pair = packed >> 2 * width * index
             values = [pair & (1 << width) - 1, pair >> width & (1 << width) - 1]
             signed = [v - (v >> width - 1 << width) for v in values]
-            assert signed == [layer.bias[o], layer.threshold[o]]
+            lower = layer.neuron.strict and layer.spiking
+            assert signed == [layer.bias[o] - lower, -layer.threshold[o] if layer.spiking else 0]
 
 
 def test_channels_that_do_not_exist_never_fire():
@@ -84,7 +85,7 @@ def test_channels_that_do_not_exist_never_fire():
     first = compile_network(net, config).program.parameter_words[0]
     width = config.potential_width
     thresholds = [first >> (2 * width * i + width) & (1 << width) - 1 for i in range(8)]
-    assert thresholds[3:] == [(1 << width - 1) - 1] * 5
+    assert thresholds[3:] == [1 << width - 1] * 5  # negated: the least number, which no potential lifts to zero
 
 
 def test_a_descriptor_unpacks_to_its_fields():
