@@ -25,6 +25,7 @@ EXECUTABLE = "harness"
 RECORD = "record.json"
 _MADE = "made"
 _OPTIMISATION = ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")  # more of it compiles longer and runs no faster
+_STATEMENTS = "1000"  # of a function: g++ takes long over larger ones
 _EQUAL_WORDS = re.compile(
     r"^(?P<indent> *)(?P<name>\w+)\[(?P<first>\d+)\] = (?P<value>\d+'[hd][0-9a-f]+);\n"
     r"(?:^ *(?P=name)\[\d+\] = (?P=value);\n){6,}"
@@ -139,8 +140,9 @@ def _compile(sources: dict[str, str], executable: Path, top: str, waves: bool) -
             (Path(work) / name).write_text(with_short_initials(text) if name.endswith(".v") else text)
         command = [
             "verilator", "--cc", "--exe", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert",
-            "-Wno-fatal", "-Wno-lint", "--top-module", top, "--output-split", "0", "--Mdir", _MADE, "-CFLAGS", "-I..",
-            "-o", EXECUTABLE, *(["--trace-fst"] if waves else []), *(x for x in sources if not x.endswith(".h")),
+            "-Wno-fatal", "-Wno-lint", "--top-module", top, "--output-split", "0",
+            "--output-split-cfuncs", _STATEMENTS, "--Mdir", _MADE, "-CFLAGS", "-I..", "-o", EXECUTABLE,
+            *(["--trace-fst"] if waves else []), *(x for x in sources if not x.endswith(".h")),
         ]  # fmt: skip
         run(command, folder=work, error=SimulationError)
         made = Path(work) / _MADE
