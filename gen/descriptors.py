@@ -8,6 +8,7 @@ from typing import Any
 from amaranth.lib import data, enum
 
 from spikeloom.gen.errors import CompileError
+from spikeloom.gen.image_words import ImageWords
 from spikeloom.gen.memory_map import Placement
 from spikeloom.gen.plan import LayerPlan, Plan
 from spikeloom.rtl.core.config import CoreConfig
@@ -45,7 +46,7 @@ Fields = Mapping[str, Any]
 
 def descriptors(plan: Plan) -> dict[str, Fields]:
     """Fields of each descriptor in the order of the Program, by what it is for in a message."""
-    layers = {f"layer {layer.name!r}": _descriptor(layer, plan.config) for layer in plan.layers}
+    layers = {f"layer {layer.name!r}": _descriptor(layer, plan) for layer in plan.layers}
     return {"the image": _image(plan), **layers, "the end": {"kind": Kind.END}}
 
 
@@ -84,23 +85,26 @@ def _tensor(field: str, place: Placement) -> dict[str, int]:
 def _image(plan: Plan) -> Fields:
     return {
         "kind": Kind.IMAGE,
-        "positions": plan.network.height * plan.network.width,
+        "width": plan.network.width,
+        "height": plan.network.height,
         "tile_tail": plan.network.channels,
+        "field": {"words": plan.image_words.words, "padding": plan.image_words.edge},
         "output": _tensor("output", plan.image) | {"step": 0},  # it has one step, however many words that has
     }
 
 
-def _descriptor(plan: LayerPlan, config: CoreConfig) -> Fields:
-    neuron = plan.neuron
+def _descriptor(plan: LayerPlan, whole: Plan) -> Fields:
+    neuron, config = plan.neuron, whole.config
     fields: dict[str, Any] = {
         "kind": KINDS[plan.layer.kind],
         "index": plan.index,
         "direct": plan.layer.direct,
+        "group": plan.group.bit_length() - 1,
         "steps": plan.steps,
         "steps_in": plan.shape.producer_steps,
         "steps_run": plan.stored_steps,
         "input": _input(plan, config),
-        "field": _field(plan),
+        "field": _image_field(plan, whole.image_words) if plan.layer.direct else _field(plan),
         "width": plan.width,
         "height": plan.height,
         "positions": plan.positions,
@@ -135,7 +139,8 @@ def _input(plan: LayerPlan, config: CoreConfig) -> Fields:
     core's addresses have no more bits than the field.
     """
     place, layer = plan.inputs[0], plan.layer
-    base = place.base + (plan.shape.inputs[0].planes - 1) * place.plane - layer.padding * (place.row + place.words)
+    before = place.row if layer.direct else place.row + place.words  # an image's words have what is left of a row
+    base = place.base + (plan.shape.inputs[0].planes - 1) * place.plane - layer.padding * before
     width = DESCRIPTOR["input"].shape["base"].width
     if base < 0 and config.address_width > width:
         raise CompileError(
@@ -162,3 +167,8 @@ def _field(plan: LayerPlan) -> Fields:
         "stride": layer.stride,
         "padding": layer.padding,
     }
+
+
+def _image_field(plan: LayerPlan, image: ImageWords) -> Fields:
+    """Likewise in the words of the image, each of which has all that the positions of an item see of a row."""
+    return _field(plan) | {"position_stride": 0, "edge": image.edge - plan.layer.padding}

@@ -10,7 +10,10 @@ from spikeloom.golden.network import IMAGE, Layer, Network, TensorInfo
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """A tensor in the activation memory: spike words as ``[step][plane][row][column][channel word]``."""
+    """A tensor in the activation memory: spike words as ``[step][plane][row][column][channel word]``.
+
+    The image is ``[plane][row][channel][word of the row]`` (`image_words`): its columns are channels.
+    """
 
     base: int
     """Address of its first word."""
@@ -91,21 +94,22 @@ def grows_in_place(network: Network, layer: Layer) -> bool:
     return network.shapes.readers[layer.residual][-1] == network.layers.index(layer)
 
 
-def map_memory(network: Network, *, word_bits: int) -> MemoryMap:
+def map_memory(network: Network, *, word_bits: int, image_words: int) -> MemoryMap:
     """First fit by lifetime, the largest tensors first; a tensor lives from its layer to the last that reads it.
 
-    word_bits: channels of a spike word.
+    word_bits: channels of a spike word. image_words: of a row of one channel of the image.
     """
     in_place = frozenset(layer.name for layer in network.layers[:-1] if grows_in_place(network, layer))
     placed: list[_Room] = []
-    for room in sorted(_rooms(network, in_place, word_bits), key=lambda room: (-room.place.size, room.tensors[0])):
+    rooms = _rooms(network, in_place, word_bits, image_words)
+    for room in sorted(rooms, key=lambda room: (-room.place.size, room.tensors[0])):
         placed.append(replace(room, place=replace(room.place, base=_first_fit(room, placed))))
     by_name = {name: room.place for room in placed for name in room.tensors}
     names = (IMAGE, *(layer.name for layer in network.layers[:-1]))
     return MemoryMap(placements={name: by_name[name] for name in names}, in_place=in_place)
 
 
-def _rooms(network: Network, in_place: frozenset[str], word_bits: int) -> list[_Room]:
+def _rooms(network: Network, in_place: frozenset[str], word_bits: int, image_words: int) -> list[_Room]:
     """What has to be placed: one room for each tensor that does not grow out of another."""
     owners = {IMAGE: IMAGE}
     for layer in network.layers[:-1]:
@@ -116,12 +120,15 @@ def _rooms(network: Network, in_place: frozenset[str], word_bits: int) -> list[_
     for owner in dict.fromkeys(owners.values()):
         tensors = tuple(name for name in owners if owners[name] == owner)
         readers = [index for name in tensors for index in network.shapes.readers[name]]
+        place = _size([network.shapes.tensors[name] for name in tensors], word_bits)
+        if owner == IMAGE:
+            place = replace(place, width=network.channels, words=image_words)
         rooms.append(
             _Room(
                 tensors=tensors,
                 first=written[owner],
                 last=max(readers + [written[name] for name in tensors]),
-                place=_size([network.shapes.tensors[name] for name in tensors], word_bits),
+                place=place,
             )
         )
     return rooms

@@ -15,7 +15,7 @@ from spikeloom.rtl.core.core import JOB_FIFO_DEPTH
 from spikeloom.rtl.core.event_scanner import FIFO_DEPTH, IN_FLIGHT
 from spikeloom.rtl.core.neuron_unit import FENCE, QUEUE_DEPTH, STAGES
 
-SCAN_LATENCY = 4  # from a slot to the emitter
+SCAN_LATENCY = 6  # from a slot to the emitter
 ARRAY_LATENCY = 4  # from the emitter to the adders, a register a cycle
 
 

@@ -12,6 +12,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from spikeloom.gen.image_words import ImageWords, image_words
 from spikeloom.gen.memory_map import MemoryMap, Placement, map_memory
 from spikeloom.gen.support import check_supported
 from spikeloom.golden.network import IMAGE, Layer, LayerShape, Network, Neuron
@@ -80,14 +81,19 @@ class LayerPlan:
     """Steps in which its neurons run: ``T_l``, but one for a readout that nothing reaches, which has its bias."""
     stored_steps: int
     """Steps that are written: more than `steps` where the residual's later ones are copied or gain a plane."""
+    group: int
+    """Output positions, adjacent in a row, of an item of the scanner: columns, or parts of the lanes."""
     scan_words: int
-    """Spike words that the scanner reads of a position for one tile: all, but those of its heads for attention."""
+    """Spike words that the scanner reads of a position for one tile: all, but those of its heads for attention.
+
+    Where the image is read: taps of a row of the kernel.
+    """
     scan_tail: int
-    """Channels in the last of these."""
+    """Channels in the last of these; of the image where that is read."""
     weight_base: int
     """The first of its rows in the weight memory."""
     tile_rows: int
-    """Weight rows of a tile, ``[tap y][tap x][input channel]``."""
+    """Weight rows of a tile: ``[tap y][tap x][input channel]``, where the image is read ``[tap y][channel][tap x]``."""
     parameter_base: int
     """The first of its words in the parameter memory."""
     tile_parameter_words: int
@@ -143,6 +149,8 @@ class Plan:
     """In execution order."""
     memory: MemoryMap = field(repr=False)
     """Where each tensor lies."""
+    image_words: ImageWords
+    """How the image lies there."""
 
     def __repr__(self) -> str:
         return (
@@ -195,7 +203,8 @@ def make_plan(network: Network, config: CoreConfig) -> Plan:
         for a layer that the core cannot compute.
     """
     check_supported(network, config.lanes)
-    memory = map_memory(network, word_bits=config.lanes)
+    pixels = image_words(network, config)
+    memory = map_memory(network, word_bits=config.lanes, image_words=pixels.words)
     proven = widths(network)
     layers: list[LayerPlan] = []
     weight_rows = parameter_words = 0
@@ -205,6 +214,7 @@ def make_plan(network: Network, config: CoreConfig) -> Plan:
             config,
             memory,
             index=index,
+            group=pixels.groups.get(layer.name, config.columns),
             proven=proven[layer.name],
             weight_base=weight_rows if layer.weight is not None else 0,
             parameter_base=parameter_words,
@@ -212,7 +222,7 @@ def make_plan(network: Network, config: CoreConfig) -> Plan:
         layers.append(planned)
         weight_rows += planned.weight_rows
         parameter_words += planned.parameter_words
-    return Plan(network=network, config=config, layers=tuple(layers), memory=memory)
+    return Plan(network=network, config=config, layers=tuple(layers), memory=memory, image_words=pixels)
 
 
 def _plan_layer(
@@ -221,6 +231,7 @@ def _plan_layer(
     memory: MemoryMap,
     *,
     index: int,
+    group: int,
     proven: Widths,
     weight_base: int,
     parameter_base: int,
@@ -246,6 +257,7 @@ def _plan_layer(
         width=1 if bias_alone else layer.width_conv,
         steps=1 if bias_alone else layer.steps,
         stored_steps=1 if bias_alone else _stored_steps(layer, shape, grows_in_place),
+        group=group,
         scan_words=words,
         scan_tail=tail,
         weight_base=weight_base,
@@ -265,6 +277,8 @@ def _tiles(channels: int, config: CoreConfig) -> tuple[Tile, ...]:
 
 def _scan(layer: Layer, word_bits: int) -> tuple[int, int]:
     """`LayerPlan.scan_words` and `LayerPlan.scan_tail`."""
+    if layer.direct:
+        return layer.kernel, layer.channels_in
     if layer.kind == "attention":
         return max(1, layer.channels_in // layer.heads // word_bits), min(word_bits, layer.channels_in)
     words = -(-layer.channels_in // word_bits)

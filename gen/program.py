@@ -113,12 +113,17 @@ def _image_format(network: Network) -> ImageFormat:
 
 
 def _weight_rows(plan: LayerPlan, config: CoreConfig) -> list[int]:
-    """Rows ``[tile][tap y][tap x][input channel]`` of `lanes` output channels, lane 0 in the low bits."""
+    """Rows of `lanes` output channels, lane 0 in the low bits, in the order of `LayerPlan.tile_rows`.
+
+    Where the image is read by a core of one column, each of the group's parts of the lanes has all output channels.
+    """
     if plan.layer.weight is None:
         return []
-    rows = plan.layer.weight.view(np.uint8).transpose(2, 3, 1, 0).reshape(plan.tile_rows, -1)
-    padded = np.zeros((plan.tile_rows, len(plan.tiles) * config.lanes), np.uint8)
-    padded[:, : rows.shape[1]] = rows
+    order = (2, 1, 3, 0) if plan.layer.direct else (2, 3, 1, 0)
+    rows = plan.layer.weight.view(np.uint8).transpose(order).reshape(plan.tile_rows, 1, -1)
+    parts = plan.group if config.columns == 1 else 1
+    padded = np.zeros((plan.tile_rows, parts, len(plan.tiles) * config.lanes // parts), np.uint8)
+    padded[:, :, : rows.shape[2]] = rows
     tiled = padded.reshape(plan.tile_rows, len(plan.tiles), config.lanes).swapaxes(0, 1).reshape(-1, config.lanes)
     bits = tiled[:, :, None] >> np.arange(config.weight_width, dtype=np.uint8) & 1  # two's complement, low bit first
     packed = np.packbits(bits.reshape(len(bits), -1), axis=1, bitorder="little")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+from amaranth.utils import ceil_log2
+
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.targets import Target
 from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.image_loader import PIXEL_BITS
 from spikeloom.rtl.core.layouts import DESCRIPTOR_WORDS, WORD_BITS, parameters, potentials
 from spikeloom.rtl.primitives.block_grid import grid_blocks, grid_shape
 
@@ -15,6 +20,7 @@ REMEDIES = {
     "membranes": "earlier pooling or fewer neuron_lanes",
     "program": "fewer layers",
     "kv": "fewer lanes or fewer tokens",
+    "image rows": "smaller images",
 }
 
 
@@ -32,8 +38,14 @@ def block_rams(config: CoreConfig) -> dict[str, int]:
     found["activations"] = _blocks(config.activation_words, config.lanes)
     found["membranes"] = _blocks(config.membrane_words, potentials(config).size)
     kv_width = config.lanes * config.count_width
-    found["kv"] = 0 if _distributed(config.kv_rows, kv_width) else _blocks(config.kv_rows, kv_width)
+    for name, shape in (("kv", (config.kv_rows, kv_width)), ("image rows", _image_rows(config))):
+        found[name] = 0 if _distributed(*shape) else _blocks(*shape)
     return found
+
+
+def _image_rows(config: CoreConfig) -> tuple[int, int]:
+    """Depth and width of the image loader's memory: two rows of pixels."""
+    return 2 << ceil_log2(config.row_pixels), PIXEL_BITS
 
 
 def memory_bits(config: CoreConfig) -> dict[str, int]:
@@ -45,6 +57,7 @@ def memory_bits(config: CoreConfig) -> dict[str, int]:
         "parameters": config.parameter_words * parameters(config).size,
         "program": config.program_layers * DESCRIPTOR_WORDS * WORD_BITS,
         "kv": config.kv_rows * config.lanes * config.count_width,
+        "image rows": math.prod(_image_rows(config)),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -38,9 +39,9 @@ class ScannerWalk:
         self.plan, self.layer = plan, plan.layer
         self.columns, self.lanes = config.columns, config.lanes
         self.groups = tuple(
-            (y, x, min(self.columns, plan.width - x))
+            (y, x, min(plan.group, plan.width - x))
             for y in range(plan.height)
-            for x in range(0, plan.width, self.columns)
+            for x in range(0, plan.width, plan.group)
         )
         """(y, x, columns) of the output positions that share a weight row, in the core's order."""
         self._planes = [
@@ -63,8 +64,30 @@ class ScannerWalk:
         words = self.plan.scanned(tile)
         key = (step, words.start, index)
         if key not in self._fields:
-            self._fields[key] = self._field(step, words, *self.groups[index])
+            of = self._image_field if self.layer.direct else self._field
+            self._fields[key] = of(step, words, *self.groups[index])
         return self._fields[key]
+
+    def _image_field(self, step: int, words: range, y: int, x: int, positions: int) -> Item:
+        """For each plane, row of the kernel and channel a word, of which each tap is a slot and at most an event."""
+        layer, bits = self.layer, self._padded
+        left, top = x * layer.stride, y * layer.stride
+        places = left + np.arange(positions)[:, None] * layer.stride + np.arange(layer.kernel)  # (positions, taps)
+        seen = bits[:, top : top + layer.kernel][:, :, :, places].any(axis=3)  # (planes, taps y, channels, taps x)
+        slots = seen[0].size + 1  # with the doubling after it
+        fired = np.zeros((len(seen), slots), bool)
+        fired[:, :-1] = seen.reshape(len(seen), -1)
+        fired[:, -1] = np.logical_or.accumulate(fired.any(axis=1))
+        fired.flat[-2] = True  # the end
+        return Item(tuple((int(slot), 1) for slot in np.flatnonzero(fired.flat[:-1])), fired.size - 1)
+
+    @cached_property
+    def _padded(self) -> np.ndarray:
+        """Bits of the image with its padding (planes, H, C, W)."""
+        edge = [(self.layer.padding,) * 2]
+        bits = self._planes[0][:, 0].reshape(*self._planes[0].shape[:1], *self._planes[0].shape[2:4], -1)
+        moved = bits[..., : self.layer.channels_in].transpose(0, 1, 3, 2)
+        return np.pad(moved, [(0, 0), *edge, (0, 0), *edge])
 
     def _field(self, step: int, words: range, y: int, x: int, columns: int) -> Item:
         layer, bits = self.layer, self._planes[0]
@@ -79,10 +102,7 @@ class ScannerWalk:
                 for tap_x in range(layer.kernel):
                     in_y = y * layer.stride + tap_y - layer.padding
                     in_x = [(x + c) * layer.stride + tap_x - layer.padding for c in range(columns)]
-                    inside = [i for i in in_x if 0 <= i < layer.width_in]
-                    if not 0 <= in_y < layer.height_in or (self.columns == 1 and not inside):
-                        slot += 1
-                        continue
+                    inside = [i for i in in_x if 0 <= i < layer.width_in and 0 <= in_y < layer.height_in]
                     for word in words:
                         slot += self.columns
                         spikes = bits[plane, step, in_y, inside, word].any(axis=0).sum() if inside else 0

@@ -58,10 +58,10 @@ def needs(plan: Plan) -> list[Need]:
         _most(plan, "kv_rows", lambda x: _kv_rows(x, lanes), "more heads, so that a head has fewer channels"),
         _most(plan, "tokens", _tokens, "earlier pooling"),
         Need(
-            limit="image_channels",
-            least=network.channels,
+            limit="row_pixels",
+            least=network.channels * network.width,
             layer=network.layers[0].name,
-            remedy="more lanes or grey images",
+            remedy="smaller or grey images",
         ),
         Need(limit="classes", least=network.classes, layer=network.layers[-1].name, remedy="fewer classes"),
     ]
@@ -82,7 +82,7 @@ def check_fits(plan: Plan) -> None:
 
 def _check_possible(plan: Plan) -> None:
     """CompileError with the layer, the limit and a remedy where no core of these lanes is large enough."""
-    most = {"accumulator_width": WORD_BITS, "potential_width": WORD_BITS, "image_channels": plan.config.lanes}
+    most = {"accumulator_width": WORD_BITS, "potential_width": WORD_BITS}
     for need in needs(plan):
         if need.least > most.get(need.limit, need.least):
             raise CompileError(

@@ -104,8 +104,10 @@ def _attention_lanes(plan: LayerPlan, config: CoreConfig) -> str:
 
 
 def _one_column(plan: LayerPlan, config: CoreConfig) -> str:
-    if config.columns > 1:
-        return f"{config.columns} columns share a row"
+    if plan.group > 1:
+        return f"{plan.group} positions share a row"
+    if plan.layer.direct and plan.layer.padding:
+        return "a word of the image has all taps of its row"
     channels = plan.layer.channels_out
     return f"{config.lanes} lanes, {channels} channels" if channels % config.lanes else ""
 

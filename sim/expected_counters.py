@@ -27,10 +27,10 @@ class ExpectedCounters:
     kv_updates: np.ndarray
     """Rows of V added to K^T V, the other half of the attention; 0 elsewhere."""
     events: np.ndarray
-    """Weight rows applied to the array: once per tile for a group of columns of which any has the bit."""
+    """Weight rows applied to the array: once per tile for a group of positions of which any has the bit."""
     rows_skipped: np.ndarray
     """Rows offered and not applied. Offered is every channel and plane of the words of the receptive field that lie in
-    the image for any column. Attention: of Q alone."""
+    the image for any column; where the image is read, every tap of the rows that lie in it. Attention: of Q alone."""
     membrane_reads: np.ndarray
     """Words of potentials read: none at the first step."""
     membrane_writes: np.ndarray
@@ -55,7 +55,8 @@ def expected_counters(plan: Plan, execution: Execution) -> dict[str, ExpectedCou
         raise ValueError("the execution was not recorded; call execute(..., record=True)")
     found = {}
     for layer in plan.layers:
-        work = (_attention if layer.layer.kind == "attention" else _accumulate)(layer, execution, plan.config)
+        attention = layer.layer.kind == "attention"
+        work = _attention(layer, execution, plan.config) if attention else _accumulate(layer, execution)
         found[layer.name] = _complete(layer, execution, work, plan.network.steps)
     found[TOTAL] = ExpectedCounters(
         **{x.name: sum(getattr(row, x.name) for row in found.values()) for x in fields(ExpectedCounters)}
@@ -111,16 +112,19 @@ def _taps(layer: Layer, x: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def _accumulate(plan: LayerPlan, execution: Execution, config: CoreConfig) -> dict[str, np.ndarray]:
+def _accumulate(plan: LayerPlan, execution: Execution) -> dict[str, np.ndarray]:
     layer, shape = plan.layer, plan.shape
     x = execution.tensors[layer.inputs[0]][: shape.computed_steps]  # (T, B, C, H, W)
     bits, applied = (np.zeros(x.shape[1], np.int64) for _ in range(2))
     for plane in range(shape.inputs[0].planes):
         for seen in _taps(layer, (x >> plane & 1).astype(bool)):
             bits += _sum(seen)
-            applied += _sum(_any_of_columns(seen, config.columns))
+            applied += _sum(_any_of_columns(seen, plan.group))
     inside = np.ones((1, layer.height_in, layer.width_in), bool)
-    groups = sum(int(_any_of_columns(seen, config.columns).sum()) for seen in _taps(layer, inside))
+    groups = sum(int(_any_of_columns(seen, plan.group).sum()) for seen in _taps(layer, inside))
+    if layer.direct:  # a word has all taps of a row
+        rows = [y * layer.stride + tap - layer.padding for y in range(layer.height_conv) for tap in range(layer.kernel)]
+        groups = sum(0 <= row < layer.height_in for row in rows) * layer.kernel * -(-layer.width_conv // plan.group)
     tiles = len(plan.tiles)
     offered = tiles * groups * layer.channels_in * shape.inputs[0].planes * len(x)
     return {

@@ -21,7 +21,7 @@ IMAGES = 2  # of a network: the second shows what the first left behind
 
 _SIZES: dict[str, int] = dict(accumulator_width=20, potential_width=24, weight_rows=6000, membrane_positions=400)
 _SIZES |= dict(parameter_words=1000, activation_words=5000, program_layers=12, kv_rows=64, tokens=64)
-_SIZES |= dict(image_channels=4, classes=12)
+_SIZES |= dict(row_pixels=160, classes=12)
 CORES = (
     CoreConfig(lanes=8, columns=1, neuron_lanes=4, weight_width=8, **_SIZES),
     CoreConfig(lanes=16, columns=2, neuron_lanes=16, weight_width=8, **_SIZES),
@@ -82,7 +82,6 @@ def limits_of(config: CoreConfig) -> GraphLimits:
     """What a core's networks are drawn from: nearly all of them fit."""
     return GraphLimits(
         channels=min(40, 4 * config.lanes),
-        image_channels=config.image_channels,
         layers=config.program_layers - 3,
         classes=config.classes,
         weight_bits=config.weight_width,

@@ -35,6 +35,7 @@ BENCHES = (
     "activation_store",
     "activation_writer",
     "image_loader",
+    "image_slicer",
     "result_store",
     "counters",
     "host_port",

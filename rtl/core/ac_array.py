@@ -11,7 +11,9 @@ from .layouts import row_event, sums
 class AcArray(wiring.Component):
     """`lanes` x `columns` accumulators that share a weight row.
 
-    For each event and column: ``acc[lane] += gate ? element[lane] : 0``, or ``acc[lane] *= 2`` for a `double`,
+    Of a core of one column the gates are those of equal parts of the lanes, not of columns.
+
+    For each event and gate: ``acc[lane] += gate ? element[lane] : 0``, or ``acc[lane] *= 2`` for a `double`,
     which multiplies the planes accumulated so far (Horner, most significant plane first). The AND gate is the
     multiplier. `last` hands ``acc`` over after the event; then it starts at zero.
 
@@ -60,7 +62,8 @@ class AcArray(wiring.Component):
                 acc = Signal(signed(config.accumulator_width), name=f"acc_{column}_{lane}")
                 addend = Signal.like(acc, name=f"addend_{column}_{lane}")
                 total = Signal.like(acc, name=f"total_{column}_{lane}")
-                gate = row.gates[column].replicate(config.element_width).as_signed()
+                part = column if config.columns > 1 else lane * config.gates // config.lanes
+                gate = row.gates[part].replicate(config.element_width).as_signed()
                 m.d.comb += [
                     addend.eq(Mux(row.marker.double, acc, row.elements[lane] & gate)),
                     total.eq(acc + addend),

@@ -1,6 +1,6 @@
 """The set bits of spike words, one at a time."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -12,7 +12,8 @@ from .layouts import event, spike_group
 class BitEmitter(wiring.Component):
     """One event a cycle for the set bits of the union of a group's columns, lowest first.
 
-    A group without a bit takes one cycle, for its marker. The last event of a group has its `last`. Latency 3 cycles.
+    The gates of an image's word are one event. A group without a bit takes one cycle, for its marker. The last event of
+    a group has its `last`. Latency 3 cycles.
 
     Parameters
     ----------
@@ -53,7 +54,8 @@ class BitEmitter(wiring.Component):
             union = 0
             for c in range(config.columns):
                 union = union | self.groups.payload.spikes[c]
-            m.d.sync += [holds.eq(self.groups.valid), held.eq(self.groups.payload), left.eq(union)]
+            one = Mux(self.groups.payload.image, union.any(), union)  # an image's word is a single event
+            m.d.sync += [holds.eq(self.groups.valid), held.eq(self.groups.payload), left.eq(one)]
         with m.Elif(free):
             m.d.sync += left.eq(rest)
         with m.If(free):
@@ -73,7 +75,7 @@ class BitEmitter(wiring.Component):
         """The event of the lowest bit, but for its number."""
         m.d.sync += [
             chosen.row.eq(held.row),
-            *(chosen.gates[c].eq((held.spikes[c] & lowest).any()) for c in range(self.config.columns)),
+            chosen.gates.eq(self._gates(held, lowest)),
             chosen.values.eq(held.values),
             chosen.add.eq(left.any() & ~held.kv),
             chosen.kv.eq(left.any() & held.kv),
@@ -81,3 +83,10 @@ class BitEmitter(wiring.Component):
             chosen.marker.eq(held.marker),
             chosen.marker.last.eq(held.marker.last & ~rest.any()),
         ]
+
+    def _gates(self, held, lowest):
+        """Of the columns, or of all parts of the lanes of a single one; an image's word has them."""
+        config = self.config
+        columns = Cat((held.spikes[c] & lowest).any() for c in range(config.columns))
+        usual = columns if config.columns > 1 else columns.replicate(config.gates)
+        return Mux(held.image, held.spikes[0][: config.gates], usual)

@@ -4,6 +4,9 @@ from dataclasses import asdict, dataclass
 
 from amaranth.utils import ceil_log2
 
+LANE_GROUPS = 8
+"""Parts of the lanes that an event can be added to by themselves, in a core of one column."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CoreConfig:
@@ -22,7 +25,7 @@ class CoreConfig:
     program_layers: descriptors, the end marker included.
     kv_rows: rows of K^T V: the larger of `lanes` and the channels of a head; a power of two.
     tokens: largest number of tokens that attention sums over.
-    image_channels: most channels of the input image.
+    row_pixels: pixels of an image row, times channels.
     classes: largest number of class sums.
     """
 
@@ -39,7 +42,7 @@ class CoreConfig:
     program_layers: int = 32
     kv_rows: int = 32
     tokens: int = 64
-    image_channels: int = 1
+    row_pixels: int = 64
     classes: int = 16
 
     def __post_init__(self) -> None:
@@ -65,8 +68,6 @@ class CoreConfig:
             )
         if self.kv_rows < self.lanes:
             raise ValueError(f"kv_rows must be at least lanes ({self.lanes}), not {self.kv_rows!r}")
-        if self.image_channels > self.lanes:
-            raise ValueError(f"image_channels must be at most lanes, not {self.image_channels!r}")
 
     @property
     def summary(self) -> str:
@@ -77,6 +78,11 @@ class CoreConfig:
     def address_width(self) -> int:
         """Bits of an activation address."""
         return max(1, ceil_log2(self.activation_words))
+
+    @property
+    def gates(self) -> int:
+        """Bits by which an event says what it is added to: a column each, or an eighth of a single column's lanes."""
+        return self.columns if self.columns > 1 else min(LANE_GROUPS, self.lanes)
 
     @property
     def row_width(self) -> int:

@@ -3,6 +3,7 @@
 from amaranth.hdl import Module, Mux, ResetInserter
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from .ac_array import AcArray
 from .activation_store import ActivationStore
@@ -198,8 +199,7 @@ class Core(wiring.Component):
         row, taken = rows.payload, rows.valid & rows.ready
         applied = taken & row.gates.any()
         lanes = Mux(row.marker.tail, layer.tile_tail, config.lanes)
-        spiking = sum(Mux(gate, lanes, 0) for gate in row.gates)
-        silent = sum(Mux(gate, 0, lanes) for gate in row.gates)
+        spiking, positions = sum(self._positions(row.gates, layer)), 1 << layer.group
         running = sequencer.busy & ~sequencer.load_image
         m.d.comb += [
             self.counters.clear.eq(port.start | parts.image_loader.done),
@@ -208,8 +208,8 @@ class Core(wiring.Component):
             increments.scan_wait_cycles.eq(running & ~rows.valid),
             increments.neuron_wait_cycles.eq(running & rows.valid & ~rows.ready),
             increments.events.eq(applied),
-            increments.sops_done.eq(Mux(applied, spiking, 0)),
-            increments.sops_gated.eq(Mux(applied, silent, 0) if config.columns > 1 else 0),
+            increments.sops_done.eq(Mux(applied, _times(lanes, spiking), 0)),
+            increments.sops_gated.eq(Mux(applied, _times(lanes, (positions - spiking)[:4]), 0)),
             increments.rows_offered.eq(parts.scanner.rows_offered),
             increments.kv_updates.eq(parts.kv.updated),
             increments.words_read.eq(words.enable),
@@ -220,3 +220,16 @@ class Core(wiring.Component):
             self.layer_end.eq(sequencer.layer_end),
             self.trace_counts.eq(self.counters.counts),
         ]
+
+    def _positions(self, gates, layer):
+        """Of an event's gates one a position: of a single column the first of each part of the lanes."""
+        if self.config.columns > 1:
+            return list(gates)
+        bits = ceil_log2(len(gates))
+        needed = [bits - (i & -i).bit_length() + 1 if i else 0 for i in range(len(gates))]  # log2 of the positions
+        return [gate & (layer.group >= least) for gate, least in zip(gates, needed, strict=True)]
+
+
+def _times(value, count):
+    """The product, without a multiplier."""
+    return sum(Mux(bit, value << b, 0) for b, bit in enumerate(count))

@@ -11,8 +11,8 @@ from .ports import PipelinedReadPort
 from .scan_cursor import ScanCursor
 from .word_gatherer import WordGatherer
 
-FIFO_DEPTH = 8
-IN_FLIGHT = 3  # slots whose words are on their way to the queue
+FIFO_DEPTH = 16  # as a distributed memory is deep
+IN_FLIGHT = 4  # slots whose words are on their way to the queue
 
 
 class EventScanner(wiring.Component):
@@ -67,6 +67,7 @@ class EventScanner(wiring.Component):
         wiring.connect(m, emitter.events, wiring.flipped(self.events))
         m.d.comb += [
             cursor.layer.eq(self.layer),
+            gatherer.layer.eq(self.layer),
             gatherer.room.eq(queue.level < FIFO_DEPTH - IN_FLIGHT),
             self.rows_offered.eq(gatherer.rows_offered),
         ]

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .config import CoreConfig
-from .layouts import DESCRIPTOR, Kind, Scan, Write, coordinate, job, work_item
+from .layouts import DESCRIPTOR, Kind, Scan, Write, coordinate, image_hop, job, position_count, work_item
 from .time_mask import TimeMaskController
 
 
@@ -44,6 +44,19 @@ def _walk(config: CoreConfig) -> data.StructLayout:
 def _at(config):
     """Of the first position of a row or group: its number, the first tap in the step, the word in an output plane."""
     return {"position": DESCRIPTOR["positions"].shape, "input": config.address_width, "output": config.address_width}
+
+
+def _group(config: CoreConfig) -> data.StructLayout:
+    """Of the layer's groups of positions: how many these are, and how far from one group to the next."""
+    return data.StructLayout(
+        {
+            "positions": position_count(config),
+            "last_x": DESCRIPTOR["width"].shape,  # of the last group in a row: its first position
+            "in_x": coordinate(),
+            "input": config.address_width,
+            "output": config.address_width,
+        }
+    )
 
 
 _ENDS = data.StructLayout({"x": 1, "positions": 1, "tiles": 1})
@@ -94,19 +107,12 @@ class LayerLoops(wiring.Component):
         layer, walk = self.layer, Signal(_walk(self.config))
         m.submodules.time_mask = mask = TimeMaskController()
         # of the layer, constant while it runs
-        last = Signal(
-            data.StructLayout(
-                {"x": walk.group.x.shape(), "y": walk.row.y.shape(), "tile": walk.tile.index.shape()}  # x: of a group
-            )
-        )
-        m.d.sync += [
-            last.x.eq((layer.width - 1) & ~(self.config.columns - 1)),
-            last.y.eq(layer.height - 1),
-            last.tile.eq(layer.tiles - 1),
-        ]
+        last = Signal(data.StructLayout({"y": walk.row.y.shape(), "tile": walk.tile.index.shape()}))
+        m.d.sync += [last.y.eq(layer.height - 1), last.tile.eq(layer.tiles - 1)]
+        group = self._measure_groups(m)
         kv, taken, ends = Signal(), Signal(), Signal(_ENDS)
         goes = Signal()  # the item at hand is taken, or none is needed
-        ends_x = walk.group.x == last.x
+        ends_x = walk.group.x == group.last_x
         m.d.comb += [
             mask.layer.eq(layer),
             mask.step.eq(walk.step.index),
@@ -121,16 +127,35 @@ class LayerLoops(wiring.Component):
             self.jobs.valid.eq(self.run & goes & ~kv),
             self.ended.eq(taken & ~kv & ends.positions & mask.end & ends.tiles),
         ]
-        self._offer_item(m, walk, mask, kv, ends)
-        self._offer_job(m, walk, mask, ends)
+        columns = Mux(ends.x, layer.width - walk.group.x, group.positions)
+        self._offer_item(m, walk, mask, kv, ends, columns)
+        self._offer_job(m, walk, mask, ends, columns)
         with m.If(self.start):
             self._start_layer(m, walk)
         with m.Elif(taken):  # not beside `start`: a third fewer cells
             with m.If(kv):
                 self._next_token(m, walk)
             with m.Else():
-                self._next_group(m, walk, mask, ends)
+                self._next_group(m, walk, mask, ends, group)
         return m
+
+    def _measure_groups(self, m):
+        """Constant while the layer runs: no arithmetic in front of the loops."""
+        layer, field, group = self.layer, self.layer.field, Signal(_group(self.config))
+        two_a_word = (layer.write == Write.POOL) & (layer.group != 0)  # positions that share a pooled word
+        m.d.sync += [
+            group.positions.eq(1 << layer.group),
+            group.last_x.eq((layer.width - 1) >> layer.group << layer.group),
+            group.in_x.eq(field.stride << layer.group),
+            group.input.eq(field.position_stride << layer.group),
+            group.output.eq(Mux(two_a_word, layer.tiles << layer.group >> 1, layer.tiles << layer.group)),
+        ]
+        return group
+
+    def _first_x(self):
+        """Of the first tap of a row: before the row by its padding, or in the first word of the image's row."""
+        field = self.layer.field
+        return Mux(self.layer.direct, field.edge, -field.padding)
 
     def _start_layer(self, m, walk):
         layer = self.layer
@@ -162,23 +187,24 @@ class LayerLoops(wiring.Component):
             walk.row.eq(0),
             walk.group.eq(0),
             walk.row.in_y.eq(-self.layer.field.padding),
-            walk.group.in_x.eq(-self.layer.field.padding),
+            walk.group.in_x.eq(self._first_x()),
             *(at.input.eq(step) for at in (walk.row, walk.group)),
             *(at.output.eq(tile) for at in (walk.row, walk.group)),
         ]
 
-    def _next_group(self, m, walk, mask, ends):
+    def _next_group(self, m, walk, mask, ends, group):
         """Advance the innermost loop that has not ended, restart those inside it."""
         layer = self.layer
         with m.If(mask.end | ~layer.direct):
-            self._next_position(m, walk, ends)
+            self._next_position(m, walk, ends, group)
         with m.If(layer.direct):
             self._next_step(m, walk)
             with m.If(mask.end):
                 self._start_steps(m, walk)
         with m.If(ends.positions & ~layer.direct):
             self._next_step(m, walk)
-            self._start_positions(m, walk, tile=walk.tile.index, step=walk.step.input + layer.input.step)
+            following = walk.step.input + layer.input.step
+            self._start_positions(m, walk, tile=walk.tile.index, step=following)
         with m.If(ends.positions & mask.end):
             self._start_steps(m, walk)
             self._start_positions(m, walk, tile=walk.tile.index + 1)
@@ -192,20 +218,18 @@ class LayerLoops(wiring.Component):
             walk.token.value.eq(walk.token.value + position),
         ]
 
-    def _next_position(self, m, walk, ends):
-        layer, field, columns = self.layer, self.layer.field, self.config.columns
+    def _next_position(self, m, walk, ends, by):
+        layer, field = self.layer, self.layer.field
         row, group = walk.row, walk.group
-        shift = ceil_log2(columns)
         pooled = layer.write == Write.POOL
-        moves_pooled = group.x[0] if columns == 1 else 1
-        by_pooled = Mux(moves_pooled, layer.tiles << max(shift - 1, 0), 0)
+        stays = pooled & (layer.group == 0) & ~group.x[0]  # the next position shares the pooled word
         with m.If(~ends.x):
             m.d.sync += [
-                group.x.eq(group.x + columns),
-                group.in_x.eq(group.in_x + (field.stride << shift)),
-                group.input.eq(group.input + (field.position_stride << shift)),
-                group.position.eq(group.position + columns),
-                group.output.eq(group.output + Mux(pooled, by_pooled, layer.tiles << shift)),
+                group.x.eq(group.x + by.positions),
+                group.in_x.eq(group.in_x + by.in_x),
+                group.input.eq(group.input + by.input),
+                group.position.eq(group.position + by.positions),
+                group.output.eq(group.output + Mux(stays, 0, by.output)),
             ]
         with m.Else():
             output = row.output + Mux(pooled & ~row.y[0], 0, layer.output.row)
@@ -213,7 +237,7 @@ class LayerLoops(wiring.Component):
                 row.y.eq(row.y + 1),
                 row.in_y.eq(row.in_y + field.stride),
                 group.x.eq(0),
-                group.in_x.eq(-field.padding),
+                group.in_x.eq(self._first_x()),
                 *(at.input.eq(row.input + field.row_stride) for at in (row, group)),
                 *(at.output.eq(output) for at in (row, group)),
                 *(at.position.eq(row.position + layer.width) for at in (row, group)),
@@ -243,26 +267,24 @@ class LayerLoops(wiring.Component):
         with m.Else():
             m.d.sync += tile.head_word.eq(tile.head_word + 1)
 
-    def _columns(self, walk, ends):
-        """Positions of the group at hand."""
-        return Mux(ends.x, self.layer.width - walk.group.x, self.config.columns)
-
-    def _offer_item(self, m, walk, mask, kv, ends):
+    def _offer_item(self, m, walk, mask, kv, ends, columns):
         item, layer = self.items.payload, self.layer
-        head = Mux(layer.kind == Kind.ATTENTION, walk.tile.head, 0)
+        hop = ceil_log2(image_hop(self.config.lanes))
+        word = Mux(layer.direct, walk.group.in_x >> hop, 0)  # of the image's row: the one that has the whole window
+        head = Mux(layer.kind == Kind.ATTENTION, walk.tile.head, word)
         m.d.comb += [
             item.scan.eq(Mux(kv, Scan.KV, Mux(mask.scan, Scan.FIELD, Scan.NONE))),
             item.pointer.eq(Mux(kv, walk.token.key, layer.input.base + walk.group.input) + head),
             item.value_pointer.eq(walk.token.value + walk.tile.index),
-            item.x.eq(walk.group.in_x),
+            item.x.eq(Mux(layer.direct, walk.group.in_x[:hop], walk.group.in_x)),
             item.y.eq(walk.row.in_y),
-            item.columns.eq(self._columns(walk, ends)),
+            item.columns.eq(columns),
             item.row.eq(walk.tile.weight_row),
             item.tail.eq(ends.tiles),
             item.clear.eq(walk.token.index == 0),
         ]
 
-    def _offer_job(self, m, walk, mask, ends):
+    def _offer_job(self, m, walk, mask, ends, columns):
         config, layer = self.config, self.layer
         work, to = self.jobs.payload, self.jobs.payload.to
         tail_words = Signal.like(work.words)
@@ -278,7 +300,7 @@ class LayerLoops(wiring.Component):
             work.keep.eq(mask.keep),
             work.parameter.eq(walk.tile.parameter),
             work.words.eq(Mux(ends.tiles, tail_words, config.neuron_words)),
-            work.columns.eq(self._columns(walk, ends)),
+            work.columns.eq(columns),
             to.step.eq(walk.step.index),
             to.tile.eq(walk.tile.index),
             to.position.eq(walk.group.position),

@@ -54,14 +54,15 @@ FIELD = data.StructLayout(
         "position": _SIZE,  # words from one position to the next
         "row_stride": _ADDRESS,  # stride * rows of the input
         "position_stride": _SIZE,  # stride * position
-        "words": 8,  # spike words a tap; attention: of a head
+        "words": 8,  # spike words a tap; attention: of a head; image: taps of a row of the kernel
         "planes": 4,
-        "tail": 8,  # channels in the last word of a tap
+        "tail": 8,  # channels in the last word of a tap; image: of the image
         "width": _SIZE,  # of the input
         "height": _SIZE,
         "kernel": 4,
         "stride": 3,
         "padding": 3,
+        "edge": 3,  # image: zeros before the first pixel of a row that are none of the padding
     }
 )
 """A receptive field: what the scanner reads for one output position."""
@@ -81,6 +82,7 @@ DESCRIPTOR = data.StructLayout(
         "kind": Kind,
         "index": 8,  # of the layer, for the trace
         "direct": 1,  # the input is the image: accumulate once, run the neurons for every step
+        "group": 2,  # log2 of the positions of an item and its jobs, in a core of one column
         # time
         "steps": 5,  # T_l
         "steps_in": 5,  # of the producer; attention: the least of q, k, v
@@ -129,6 +131,16 @@ def coordinate() -> Shape:
     return signed(_SIZE + 2)
 
 
+def image_hop(word: int) -> int:
+    """Pixels of a row from one word of a plane to the next: every window of up to this and one lies in one word."""
+    return word // 2
+
+
+def position_count(config: CoreConfig) -> int:
+    """Bits of the number of positions of an item."""
+    return ceil_log2(config.gates + 1)
+
+
 def work_item(config: CoreConfig) -> data.StructLayout:
     """Sequencer to scanner: what to scan for one group of output positions at one step."""
     return data.StructLayout(
@@ -136,9 +148,9 @@ def work_item(config: CoreConfig) -> data.StructLayout:
             "scan": Scan,
             "pointer": config.address_width,  # FIELD: first tap of column 0, top plane; KV: first word of K
             "value_pointer": config.address_width,  # KV: the tile's word of V
-            "x": coordinate(),  # of the first tap of column 0
+            "x": coordinate(),  # of the first tap of column 0; image: in the word at `pointer`
             "y": coordinate(),
-            "columns": ceil_log2(config.columns + 1) or 1,  # valid columns
+            "columns": position_count(config),  # valid columns; image: valid positions
             "row": config.row_width,  # first weight row of the tile
             "tail": 1,  # the last tile: `tile_tail` valid lanes
             "clear": 1,  # KV: forget the rows of K^T V first
@@ -151,11 +163,15 @@ def slot(config: CoreConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "reads": 1,  # the word at `address`; else it is zero
+            "again": 1,  # the word of the slot before instead
             "address": config.address_width,
+            "pixel": range(config.lanes),  # image: of the word, that the tap sees from the first position
+            "positions": position_count(config),  # image: valid ones
             "column": range(config.columns + 1),
             "complete": 1,  # the last column of a group, or a marker
             "channels": 8,  # of the word
             "row": config.row_width,  # that the word's first bit selects
+            "image": 1,  # the word is of a plane of the image
             "kv": 1,  # the word is of K
             "value": 1,  # the word is of V
             "clear": 1,
@@ -165,12 +181,16 @@ def slot(config: CoreConfig) -> data.StructLayout:
 
 
 def spike_group(config: CoreConfig) -> data.StructLayout:
-    """Gatherer to emitter: one word of channels of every column, with the first row that its bits select."""
+    """Gatherer to emitter: one word of channels of every column, with the first row that its bits select.
+
+    Of an image the first column has the gates of a single row instead.
+    """
     return data.StructLayout(
         {
             "spikes": data.ArrayLayout(config.lanes, config.columns),
             "values": config.lanes,  # kv: the word of V
             "row": config.row_width,
+            "image": 1,
             "kv": 1,
             "clear": 1,
             "marker": MARKER,
@@ -186,7 +206,7 @@ def event(config: CoreConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "row": config.row_width,
-            "gates": config.columns,  # the columns that spike
+            "gates": config.gates,  # the columns that spike, or the parts of the lanes that the row is added to
             "values": config.lanes,  # kv: the word of V
             "add": 1,  # the row, to the sums of the columns
             "kv": 1,  # the word of V, to a row of K^T V
@@ -201,7 +221,7 @@ def row_event(config: CoreConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "elements": data.ArrayLayout(signed(config.element_width), config.lanes),
-            "gates": config.columns,
+            "gates": config.gates,
             "marker": MARKER,
         }
     )
@@ -241,7 +261,7 @@ def job(config: CoreConfig) -> data.StructLayout:
             "keep": 1,  # the next job has the same sums
             "parameter": config.parameter_width,
             "words": ceil_log2(config.neuron_words + 1) or 1,  # words of the tile with valid lanes
-            "columns": ceil_log2(config.columns + 1) or 1,
+            "columns": position_count(config),
             "to": destination(config),
         }
     )

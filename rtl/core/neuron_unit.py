@@ -104,7 +104,7 @@ class NeuronUnit(wiring.Component):
         """One word of one column of the job; memory addresses go out."""
         config, now, layer = self.config, self.jobs.payload, self.layer
         control, to = Signal(_control(config)), Signal.like(now.to)
-        column, word = Signal(range(config.columns + 1)), Signal(range(config.neuron_words + 1))
+        column, word = Signal(range(config.gates + 1)), Signal(range(config.neuron_words + 1))
         first, reads, word_end, column_end, go = Signal(), Signal(), Signal(), Signal(), Signal()
         readout = layer.kind == Kind.READOUT
         fence = now.fence & (word == 0) & ((column == 0) | readout)
@@ -121,8 +121,6 @@ class NeuronUnit(wiring.Component):
             self.parameters.address.eq(now.parameter + word),
             self.membrane_reads.enable.eq(go & reads),
             self.membrane_reads.address.eq(membrane),
-            selector.column.eq(column),
-            selector.word.eq(word),
             control.active.eq(now.active),
             control.first.eq(first),
             control.last.eq(now.last & (~readout | (column == now.columns - 1))),
@@ -138,6 +136,7 @@ class NeuronUnit(wiring.Component):
             m.d.sync += word.eq(Mux(word_end, 0, word + 1))
             with m.If(word_end):
                 m.d.sync += column.eq(Mux(column_end, 0, column + 1))
+        self._select(m, selector, column, word, moves=go & word_end, ends=column_end)
         self._place(m, to, column, moves=go & word_end, ends=column_end)
         return go, control
 
@@ -159,14 +158,24 @@ class NeuronUnit(wiring.Component):
             m.d.sync += wait.eq(wait - 1)
         return wait != 0
 
+    def _select(self, m, selector, column, word, *, moves, ends):
+        """The word of the column, or of the part of the lanes that the position has in a core of one column."""
+        config = self.config
+        if config.columns > 1:
+            m.d.comb += [selector.column.eq(column), selector.word.eq(word)]
+            return
+        first, part = Signal(range(config.neuron_words)), Signal(range(config.neuron_words + 1))
+        m.d.comb += selector.word.eq(first + word)
+        m.d.sync += part.eq(config.neuron_words >> self.layer.group)
+        with m.If(moves):
+            m.d.sync += first.eq(Mux(ends, 0, first + part))
+
     def _place(self, m, to, column, *, moves, ends):
         """Where the column's word goes: the job's place, moved on by the columns before."""
         first = self.jobs.payload.to
-        m.d.comb += to.eq(first)
-        if self.config.columns == 1:
-            return
         offset = Signal.like(first.offset)
         m.d.comb += [
+            to.eq(first),
             to.position.eq(first.position + column),
             to.x.eq(first.x + column),
             to.offset.eq(first.offset + offset),

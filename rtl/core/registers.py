@@ -88,7 +88,7 @@ CAPABILITIES = (
     "program_layers",
     "kv_rows",
     "tokens",
-    "image_channels",
+    "row_pixels",
     "classes",
 )
 """Words from `Register.CAPABILITIES` on: versions, engines, then all of `CoreConfig`. New ones go to the end."""

@@ -18,7 +18,7 @@ def _place(config: CoreConfig) -> data.StructLayout:
             "double": 1,  # FIELD: between two planes
             "plane": counts["planes"].shape,
             "tap_y": counts["kernel"].shape,
-            "tap_x": counts["kernel"].shape,
+            "tap_x": counts["tail"].shape,
             "word": counts["words"].shape,
             "column": range(config.columns + 1),
             "plane_address": config.address_width,
@@ -28,12 +28,23 @@ def _place(config: CoreConfig) -> data.StructLayout:
             "address": config.address_width,
             "y": coordinate(),
             "first_x": coordinate(),  # of column 0
-            "x": coordinate(),
+            "x": coordinate(),  # of an image: in the word
             "tap_row": config.row_width,
             "row": config.row_width,
         }
     )
 
+
+_LIMITS = data.StructLayout(
+    {
+        "word": DESCRIPTOR["field"].shape["words"].shape,  # the last
+        "tap_x": DESCRIPTOR["field"].shape["tail"].shape,  # the last
+        "tap_y": DESCRIPTOR["field"].shape["kernel"].shape,  # the last
+        "rows": DESCRIPTOR["tile_rows"].shape,  # weight rows of a tap
+        "word_rows": 8,  # and of a word of it but the last
+    }
+)
+"""Of the layer, constant for long before an item comes: no arithmetic in front of the loops."""
 
 _ENDS = data.StructLayout({"column": 1, "word": 1, "tap_x": 1, "tap_y": 1, "item": 1})
 """Which loops end with the slot at hand."""
@@ -49,7 +60,10 @@ class ScanCursor(wiring.Component):
         KV      a slot for the word of V, then one for each word of K
         NONE    a slot
 
-    Taps outside the image are not read and take one slot. The last slot of FIELD and NONE has `last`.
+    Of an image (a direct layer) it is: for tap y, for channel, for tap x: a slot, all of a channel with the same word.
+
+    Taps outside the image take their slots, but nothing is read for them. The last slot of FIELD and NONE has `last`.
+    A slot is offered a cycle after the loops have come to it.
 
     Parameters
     ----------
@@ -74,23 +88,18 @@ class ScanCursor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        started, item, at = Signal(), Signal(work_item(self.config)), Signal(_place(self.config))
-        # of the layer, constant for long before an item comes: no arithmetic in front of the loops
-        last = Signal(data.StructLayout({"word": at.word.shape(), "tap": at.tap_x.shape()}))
-        channels = Signal(self.config.row_width)
-        field = self.layer.field
-        m.d.sync += [
-            last.word.eq(field.words - 1),
-            last.tap.eq(field.kernel - 1),
-            channels.eq(((field.words - 1) << ceil_log2(self.config.lanes)) + field.tail),
-        ]
-        inside, ends = self._look(m, item, at, last)
-        self._offer(m, item, at, inside, ends, last)
-        m.d.comb += [self.slots.valid.eq(started), self.items.ready.eq(~started)]
+        started, free = Signal(), Signal()
+        item, at = Signal(work_item(self.config)), Signal(_place(self.config))
+        last = self._limits(m)
+        ends = self._look(m, item, at, last)
+        m.d.comb += [free.eq(~self.slots.valid | self.slots.ready), self.items.ready.eq(~started)]
+        with m.If(free):
+            m.d.sync += self.slots.valid.eq(started)
+            self._offer(m, item, at, ends, last)
         with m.If(~started):
             m.d.sync += [started.eq(self.items.valid), item.eq(self.items.payload)]
             self._begin(m, at)
-        with m.Elif(self.slots.ready):
+        with m.Elif(free):
             with m.If(ends.item):
                 m.d.sync += started.eq(0)
             with m.Elif(at.value):
@@ -98,8 +107,20 @@ class ScanCursor(wiring.Component):
             with m.Elif(at.double):
                 m.d.sync += at.double.eq(0)
             with m.Else():
-                self._advance(m, item, at, ends, channels)
+                self._advance(m, item, at, ends, last)
         return m
+
+    def _limits(self, m):
+        field, direct, last = self.layer.field, self.layer.direct, Signal(_LIMITS)
+        channels = ((field.words - 1) << ceil_log2(self.config.lanes)) + field.tail
+        m.d.sync += [
+            last.word.eq(field.words - 1),
+            last.tap_x.eq(Mux(direct, field.tail, field.kernel) - 1),
+            last.tap_y.eq(field.kernel - 1),
+            last.rows.eq(Mux(direct, field.words, channels)),
+            last.word_rows.eq(Mux(direct, 1, self.config.lanes)),
+        ]
+        return last
 
     def _begin(self, m, at):
         new = self.items.payload
@@ -115,41 +136,39 @@ class ScanCursor(wiring.Component):
         ]
 
     def _look(self, m, item, at, last):
-        """Whether the slot's column is inside the image, and which loops end."""
-        field, columns = self.layer.field, self.config.columns
-        is_field, is_kv = item.scan == Scan.FIELD, item.scan == Scan.KV
-        inside, dead = Signal(), Signal()  # dead: no column of the tap can be inside
-        y_inside = (at.y >= 0) & (at.y < field.height)
-        x_inside = (at.x >= 0) & (at.x < field.width)
-        m.d.comb += [
-            inside.eq(y_inside & x_inside & (at.column < item.columns)),
-            dead.eq(is_field & (~y_inside | ((columns == 1) & ~x_inside))),
-        ]
-        ends = Signal(_ENDS)
-        column = dead | is_kv | (at.column == columns - 1)
-        word = column & (dead | (at.word == last.word))
-        tap_x = word & (at.tap_x == last.tap)
-        tap_y = tap_x & (at.tap_y == last.tap)
+        """Which loops end with the slot at hand."""
+        is_field, is_kv, ends = item.scan == Scan.FIELD, item.scan == Scan.KV, Signal(_ENDS)
         words = ~at.value & ~at.double  # the slot is one of the loops'
         m.d.comb += [
-            ends.column.eq(column),
-            ends.word.eq(word),
-            ends.tap_x.eq(tap_x),
-            ends.tap_y.eq(tap_y),
-            ends.item.eq(Mux(is_field, words & tap_y & (at.plane == 0), ~is_kv | (words & word))),
+            ends.column.eq(self.layer.direct | is_kv | (at.column == self.config.columns - 1)),
+            ends.word.eq(ends.column & (at.word == last.word)),
+            ends.tap_x.eq(ends.word & (at.tap_x == last.tap_x)),
+            ends.tap_y.eq(ends.tap_x & (at.tap_y == last.tap_y)),
+            ends.item.eq(Mux(is_field, words & ends.tap_y & (at.plane == 0), ~is_kv | (words & ends.word))),
         ]
-        return inside, ends
+        return ends
 
-    def _offer(self, m, item, at, inside, ends, last):
-        now, is_kv = self.slots.payload, item.scan == Scan.KV
+    def _inside(self, item, at):
+        """Whether the slot's pixel is one of the image; an image's word has zeros beside its row."""
+        field = self.layer.field
+        inside_x = (at.x >= 0) & (at.x < field.width) & (at.column < item.columns)
+        return (at.y >= 0) & (at.y < field.height) & (self.layer.direct | inside_x)
+
+    def _offer(self, m, item, at, ends, last):
+        now, is_kv, direct = self.slots.payload, item.scan == Scan.KV, self.layer.direct
         marks = at.value | at.double | (item.scan == Scan.NONE)
-        m.d.comb += [
-            now.reads.eq(is_kv | ((item.scan == Scan.FIELD) & ~at.double & inside)),
+        channels = Mux(at.word == last.word, self.layer.field.tail, self.config.lanes)
+        m.d.sync += [
+            now.reads.eq(is_kv | ((item.scan == Scan.FIELD) & ~at.double & self._inside(item, at))),
+            now.again.eq(direct & (at.word != 0)),
             now.address.eq(Mux(at.value, item.value_pointer, at.address)),
+            now.pixel.eq(at.x),
+            now.positions.eq(item.columns),
             now.column.eq(at.column),
             now.complete.eq(marks | ends.column),
-            now.channels.eq(Mux(at.word == last.word, self.layer.field.tail, self.config.lanes)),
+            now.channels.eq(Mux(direct, 1, channels)),
             now.row.eq(at.row),
+            now.image.eq(direct),
             now.kv.eq(is_kv),
             now.value.eq(at.value),
             now.clear.eq(at.value & item.clear),
@@ -158,9 +177,9 @@ class ScanCursor(wiring.Component):
             now.marker.last.eq(ends.item & ~is_kv),
         ]
 
-    def _advance(self, m, item, at, ends, channels):
+    def _advance(self, m, item, at, ends, last):
         """Advance the innermost loop that has not ended, restart those inside it."""
-        layer, field = self.layer, self.layer.field
+        layer, field, direct = self.layer, self.layer.field, self.layer.direct
 
         def point(address, *outer):
             m.d.sync += [place.eq(address) for place in (at.address, at.word_address, *outer)]
@@ -174,13 +193,17 @@ class ScanCursor(wiring.Component):
         with m.Else():
             m.d.sync += [at.column.eq(0), at.x.eq(at.first_x)]
         with m.If(ends.column & ~ends.word):
-            m.d.sync += [at.word.eq(at.word + 1), at.row.eq(at.row + self.config.lanes)]
-            point(at.word_address + 1)
+            m.d.sync += [at.word.eq(at.word + 1), at.row.eq(at.row + last.word_rows)]
+            point(at.word_address + ~direct)  # of an image: the same word, the next of its pixels
+            with m.If(direct):
+                m.d.sync += at.x.eq(at.x + 1)
         with m.If(ends.word):
-            m.d.sync += [at.word.eq(0), *(row.eq(at.tap_row + channels) for row in (at.tap_row, at.row))]
+            m.d.sync += [at.word.eq(0), *(row.eq(at.tap_row + last.rows) for row in (at.tap_row, at.row))]
         with m.If(ends.word & ~ends.tap_x):
-            m.d.sync += [at.tap_x.eq(at.tap_x + 1), *(x.eq(at.first_x + 1) for x in (at.first_x, at.x))]
+            m.d.sync += at.tap_x.eq(at.tap_x + 1)
             point(at.tap_x_address + field.position, at.tap_x_address)
+            with m.If(~direct):
+                m.d.sync += [x.eq(at.first_x + 1) for x in (at.first_x, at.x)]
         with m.If(ends.tap_x):
             m.d.sync += [at.tap_x.eq(0), *(x.eq(item.x) for x in (at.first_x, at.x))]
         with m.If(ends.tap_x & ~ends.tap_y):

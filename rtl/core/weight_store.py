@@ -56,7 +56,7 @@ class WeightStore(wiring.Component):
         with m.If(taken):
             m.d.sync += [
                 self.rows.valid.eq(1),
-                self.rows.payload.gates.eq(incoming.gates & incoming.add.replicate(config.columns)),
+                self.rows.payload.gates.eq(incoming.gates & incoming.add.replicate(config.gates)),
                 self.rows.payload.marker.eq(incoming.marker),
             ]
         with m.Elif(self.rows.ready):

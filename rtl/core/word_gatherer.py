@@ -5,7 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import CoreConfig
-from .layouts import slot, spike_group
+from .image_slicer import ImageSlicer
+from .layouts import DESCRIPTOR, slot, spike_group
 from .ports import PipelinedReadPort
 
 
@@ -13,9 +14,10 @@ class WordGatherer(wiring.Component):
     """Slots become groups: one word of channels of every column, those without a spike dropped.
 
     A group without a spike is kept for its marker: `last`, `clear`, or `double` of sums that are not zero. The word
-    of V of a KV item goes with all groups of the item.
+    of V of a KV item goes with all groups of the item. Of a word of the image only the gates of the slot's tap are left
+    (`ImageSlicer`).
 
-    A slot a cycle. A group leaves three cycles after its last slot.
+    A slot a cycle. A group leaves four cycles after its last slot.
 
     Parameters
     ----------
@@ -23,10 +25,11 @@ class WordGatherer(wiring.Component):
 
     Members
     -------
+    layer : In(layouts.DESCRIPTOR), constant while slots come
     slots : In(stream of `layouts.slot`)
     words : Out(PipelinedReadPort), of the activation memory
     groups : Out(stream of `layouts.spike_group`), must be taken at once
-    room : In(1), four groups can be taken: of this slot, and of the three on their way
+    room : In(1), five groups can be taken: of this slot, and of the four on their way
     rows_offered : Out, channels of the words of receptive fields of which some column is read, in this cycle
     """
 
@@ -34,6 +37,7 @@ class WordGatherer(wiring.Component):
         self.config = config
         super().__init__(
             {
+                "layer": In(DESCRIPTOR),
                 "slots": In(stream.Signature(slot(config))),
                 "words": Out(PipelinedReadPort(config.address_width, config.lanes)),
                 "groups": Out(stream.Signature(spike_group(config))),
@@ -46,20 +50,30 @@ class WordGatherer(wiring.Component):
         m = Module()
         now, taken = self.slots.payload, Signal()
         m.d.comb += [
-            self.words.enable.eq(taken & now.reads),
+            self.words.enable.eq(taken & now.reads & ~now.again),
             self.words.address.eq(now.address),
             self.slots.ready.eq(self.room),
             taken.eq(self.slots.valid & self.slots.ready),
         ]
-        # two cycles after a slot its word comes, another later it is here
-        asked, coming, here = Signal.like(now), Signal.like(now), Signal.like(now)
-        asks, comes, valid, word = Signal(), Signal(), Signal(), Signal(self.config.lanes)
+        # two cycles after a slot its word comes, another later it can be cut, another later it is here
+        asked, coming, whole, here = (Signal.like(now, name=name) for name in ("asked", "coming", "whole", "here"))
+        asks, comes, cuts, valid, word = Signal(), Signal(), Signal(), Signal(), Signal(self.config.lanes)
+        m.submodules.slicer = slicer = ImageSlicer(config=self.config)
+        found = Mux(coming.reads, self.words.data, 0)
+        m.d.comb += [
+            slicer.layer.eq(self.layer),
+            slicer.word.eq(Mux(coming.again, slicer.kept, found)),
+            slicer.enable.eq(comes),
+            slicer.pixel.eq(coming.pixel),
+            slicer.positions.eq(whole.positions),
+        ]
         m.d.sync += [
-            Cat(asks, comes, valid).eq(Cat(taken, asks, comes)),
+            Cat(asks, comes, cuts, valid).eq(Cat(taken, asks, comes, cuts)),
             asked.eq(now),
             coming.eq(asked),
-            here.eq(coming),
-            word.eq(Mux(coming.reads, self.words.data, 0)),
+            whole.eq(coming),
+            here.eq(whole),
+            word.eq(Mux(whole.image, slicer.gates, slicer.kept)),
         ]
         self._join(m, valid, here, word)
         self._keep(m, valid, here)
@@ -76,7 +90,10 @@ class WordGatherer(wiring.Component):
                 m.d.sync += before.eq(spikes)
         with m.If(valid & here.value):
             m.d.sync += values.eq(word)
-        m.d.comb += [group.values.eq(values), *(group[key].eq(here[key]) for key in ("row", "kv", "clear", "marker"))]
+        m.d.comb += [
+            group.values.eq(values),
+            *(group[key].eq(here[key]) for key in ("row", "image", "kv", "clear", "marker")),
+        ]
 
     def _keep(self, m, valid, here):
         spikes = self.groups.payload.spikes.as_value().any()

@@ -30,7 +30,7 @@ def random_event(config):
     }
     return {
         "elements": [random.choice((-top, top - 1, random.randrange(-top, top))) for _ in range(config.lanes)],
-        "gates": random.getrandbits(config.columns),
+        "gates": random.getrandbits(config.gates),
         "marker": marker,
     }
 
@@ -45,7 +45,7 @@ def model(config, events):
             for lane in range(config.lanes):
                 if event["marker"]["double"]:
                     acc[column][lane] *= 2
-                elif event["gates"] >> column & 1:
+                elif event["gates"] >> (column if config.columns > 1 else lane * config.gates // config.lanes) & 1:
                     acc[column][lane] += event["elements"][lane]
                 acc[column][lane] = (acc[column][lane] + half) % (2 * half) - half
         if event["marker"]["last"]:

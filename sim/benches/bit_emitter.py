@@ -22,26 +22,29 @@ def build(*, config):
 
 def random_group(config):
     density = random.choice((0, 0, 0.1, 0.6, 1))
-    kv = random.random() < 0.3
+    kv, image = random.random() < 0.3, random.random() < 0.3
     spikes = [
         sum((random.random() < density) << i for i in range(config.lanes)) * (not kv or c == 0)
         for c in range(config.columns)
     ]
+    if image:
+        spikes = [spikes[0] % (1 << config.gates), *[0] * (config.columns - 1)]
     return {
         "spikes": spikes,
         "values": random.getrandbits(config.lanes),
         "row": random.randrange(config.weight_rows - config.lanes),
-        "kv": int(kv),
-        "clear": int(kv and not any(spikes)),
+        "image": int(image),
+        "kv": int(kv and not image),
+        "clear": int(kv and not image and not any(spikes)),
         "marker": {name: random.getrandbits(1) for name in ("tail", "double", "last")},
     }
 
 
 def events_of(config, group):
-    """One a bit of any column, else one for the marker; `last` with the last of them."""
+    """One a bit of any column, of an image one for all; else one for the marker; `last` with the last of them."""
     found = []
-    for bit in range(config.lanes):
-        gates = sum((word >> bit & 1) << c for c, word in enumerate(group["spikes"]))
+    for bit in range(1 if group["image"] else config.lanes):
+        gates = group["spikes"][0] if group["image"] else gates_of(config, group, bit)
         if gates:
             kind = {"add": 1 - group["kv"], "kv": group["kv"]}
             found.append({"row": group["row"] + bit, "gates": gates, **kind})
@@ -50,6 +53,13 @@ def events_of(config, group):
         last = group["marker"]["last"] if number == len(found) else 0
         one |= {"values": group["values"], "clear": group["clear"], "marker": group["marker"] | {"last": last}}
     return found
+
+
+def gates_of(config, group, bit):
+    """The columns that have it; all parts of the lanes of a single one."""
+    if config.columns == 1:
+        return (group["spikes"][0] >> bit & 1) * ((1 << config.gates) - 1)
+    return sum((word >> bit & 1) << c for c, word in enumerate(group["spikes"]))
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")

@@ -82,13 +82,12 @@ class Tensor:
         item = dict(scan=Scan.FIELD, pointer=pointer, value_pointer=0, x=in_x, y=in_y, columns=columns)
         item |= dict(row=row, tail=tail, clear=0)
         events, reads, offered, slots, dirty = [], [], 0, 0, False
-        full = self.config.columns
+        config, full = self.config, self.config.columns
         for plane in reversed(range(self.planes)):
             for tap in range(self.kernel**2):
                 y_tap, x_tap = in_y + tap // self.kernel, in_x + tap % self.kernel
                 places = [(y_tap, x_tap + c * self.stride) for c in range(columns)]
-                outside = not 0 <= y_tap < self.height or full == 1 and not self.inside(*places[0])
-                slots += 1 if outside else full * self.words
+                slots += full * self.words
                 for word in range(self.words):
                     at = [self.address(plane, *p, word) for p in places if self.inside(*p)]
                     reads += at
@@ -98,6 +97,7 @@ class Tensor:
                     for bit in range(self.config.lanes):
                         gates = sum((w >> bit & 1) << c for c, w in enumerate(seen))
                         if gates:
+                            gates = gates if config.columns > 1 else (1 << config.gates) - 1
                             number = row + tap * self.channels + word * self.config.lanes + bit
                             events.append(make_event(add=1, row=number, gates=gates, tail=tail))
                             dirty = True

@@ -75,7 +75,7 @@ def random_events(config, model, count):
             add, last = int(kind < 0.9), int(random.random() < 0.2)
             marker = {"tail": random.getrandbits(1), "last": last}
             marker["double"] = int(not add and not last)
-            e |= {"gates": random.getrandbits(config.columns), "add": add, "marker": marker}
+            e |= {"gates": random.getrandbits(config.gates), "add": add, "marker": marker}
         events.append(e)
         expected.append(model.apply(e))
     return events, [x for x in expected if x is not None]

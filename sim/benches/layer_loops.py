@@ -31,6 +31,9 @@ def random_layer(config, kind, *, steps=None, direct=0, pool=False):
     attention = kind == Kind.ATTENTION
     if attention:
         stride, padding = 1, 0
+    group = config.columns.bit_length() - 1
+    if direct:
+        group = random.randrange(config.gates.bit_length()) if tiles == 1 else random.randint(0, group)
     words = random.choice([w for w in (1, 2, 3) if tiles % w == 0]) if attention else random.randint(1, 3)
     row, space = 17, random.randrange
 
@@ -45,13 +48,15 @@ def random_layer(config, kind, *, steps=None, direct=0, pool=False):
         steps=steps,
         steps_in=random.randint(0, 4),
         steps_run=run,
+        group=group,
         input=dict(base=address(), step=0 if direct else 301, plane=space(99), row=row),
         key=dict(base=address(), step=317),
         value=dict(base=address(), step=331),
         field=dict(
             position=5,
             row_stride=stride * row,
-            position_stride=stride * 5,
+            position_stride=0 if direct else stride * 5,
+            edge=random.randint(0, 3),
             words=words,
             stride=stride,
             padding=padding,
@@ -74,11 +79,8 @@ def random_layer(config, kind, *, steps=None, direct=0, pool=False):
 def loop_nest(config, d):
     """Items and jobs of a layer, in order; addresses before they wrap."""
     items, jobs = [], []
-    groups = [
-        (y, x, min(config.columns, d["width"] - x))
-        for y in range(d["height"])
-        for x in range(0, d["width"], config.columns)
-    ]
+    size = 1 << d["group"]
+    groups = [(y, x, min(size, d["width"] - x)) for y in range(d["height"]) for x in range(0, d["width"], size)]
     readout, attention = d["kind"] == Kind.READOUT, d["kind"] == Kind.ATTENTION
     field = d.get("field")
     if not d["steps_run"] and not readout:
@@ -110,10 +112,14 @@ def loop_nest(config, d):
             if scans:
                 pointer = d["input"]["base"] + step * d["input"]["step"] + head
                 pointer += y * field["row_stride"] + x * field["position_stride"]
+                in_x = x * field["stride"] - field["padding"]
+                if d["direct"]:
+                    word, in_x = divmod(x * field["stride"] + field["edge"], config.lanes // 2)
+                    pointer += word
                 item |= dict(
                     scan=Scan.FIELD,
                     pointer=pointer,
-                    x=x * field["stride"] - field["padding"],
+                    x=in_x,
                     y=y * field["stride"] - field["padding"],
                     row=d["weight_base"] + tile * d["tile_rows"],
                 )

@@ -58,14 +58,19 @@ class Memory:
 class Work:
     """A layer: jobs in the sequencer's order, and what must come of them."""
 
-    def __init__(self, config, *, steps, steps_run, width, height, neuron, direct=False, pool=False, readout=False):
+    def __init__(self, config, *, steps, steps_run, width, height, neuron, **kinds):
+        direct, pool, readout = (kinds.get(name, False) for name in ("direct", "pool", "readout"))
+        # a direct layer of one column: as many positions as the lanes have room for
+        self.group = kinds.get("group", 1) if config.columns == 1 else config.columns
         self.config, self.steps, self.neuron = config, steps, neuron
         self.width, self.height, self.readout, self.pool = width, height, readout, pool
         self.positions, self.steps_run = width * height, steps_run
         lanes, p = config.lanes, config.neuron_lanes
+        grouped = self.group > config.columns
         channels = random.randint(lanes + 1, min(2 * lanes, config.classes if readout else 99))
-        self.channels, self.tiles = channels, 2
-        self.tail = channels - lanes
+        channels = random.randint(1, lanes // self.group) if grouped else channels
+        self.channels, self.tiles = channels, 1 if grouped else 2
+        self.tail = channels - lanes * (self.tiles - 1)
         bound = 1 << config.accumulator_width - 1
         small = 1 << config.potential_width - 5
         if readout:
@@ -77,12 +82,12 @@ class Work:
         self.bias = torch.randint(-small, small, (self.tiles * lanes,))
         self.threshold = torch.randint(1, small, (self.tiles * lanes,))
         self.base = random.randrange(config.parameter_words - self.tiles * config.neuron_words + 1)
-        self.words = [config.neuron_words, -(-self.tail // p)]
+        self.words = [*[config.neuron_words] * (self.tiles - 1), -(-self.tail // p)]
         self.order = [(tile, step, first) for tile in range(self.tiles) for step, first in self._loops(direct)]
         self.direct = direct
 
     def _loops(self, direct):
-        groups = [y * self.width + x for y in range(self.height) for x in range(0, self.width, self.config.columns)]
+        groups = [y * self.width + x for y in range(self.height) for x in range(0, self.width, self.group)]
         if direct:
             return [(step, first) for first in groups for step in range(self.steps_run)]
         return [(step, first) for step in range(self.steps_run) for first in groups]
@@ -99,7 +104,7 @@ class Work:
         return contents
 
     def columns(self, first):
-        return min(self.config.columns, self.width - first % self.width)
+        return min(self.group, self.width - first % self.width)
 
     def fenced(self, first):
         return first == 0 or self.direct or self.readout
@@ -141,8 +146,12 @@ class Work:
         }
 
     def sum_words(self, tile, step, first):
-        """Columns that do not exist hold anything."""
+        """Columns that do not exist hold anything; of a group each position has a part of the lanes."""
         lanes, found = self.config.lanes, []
+        if self.group > self.config.columns:
+            part = lanes // self.group
+            places = [min(first + g, self.positions - 1) for g in range(self.group)]
+            return [[x for at in places for x in self.sums[step, at, :part].tolist()]]
         for column in range(self.config.columns):
             position = min(first + column, self.positions - 1)
             found.append(self.sums[step, position, tile * lanes : tile * lanes + lanes].tolist())
@@ -215,6 +224,7 @@ async def run(dut, work, *, idle, stall):
             "tiles": work.tiles,
             "write": Write.POOL if work.pool else Write.STORE,
             "direct": work.direct,
+            "group": work.group.bit_length() - 1,
         },
     )
     membrane = Memory(dut, "membrane_reads", garbage, writes="membrane_writes")
@@ -281,7 +291,10 @@ async def spikes_equal_golden(dut, idle, stall):
     """Every neuron, layers of any order, masked steps; potentials of no step are read or written in vain."""
     config = await begin(dut)
     for index in range(8):
-        await run(dut, random_work(config, index, direct=index % 3 == 1, pool=index % 3 == 2), idle=idle, stall=stall)
+        direct = index % 3 == 1
+        group = 1 << index % 4 if direct and not config.neuron_words % (1 << index % 4) else 1
+        kinds = dict(direct=direct, group=group, pool=index % 3 == 2)
+        await run(dut, random_work(config, index, **kinds), idle=idle, stall=stall)
     await run(dut, random_work(config, 1, steps=0), idle=idle, stall=stall)
 
 

@@ -20,17 +20,21 @@ def build(*, config):
     return ScanCursor(config=CoreConfig(**config))
 
 
-def random_layer(config, planes):
+def random_layer(config, planes, *, direct=False):
     """Strides that tell one loop from another."""
     kernel, stride, words = random.choice((1, 3)), random.choice((1, 2)), random.randint(1, 3)
     field = dict(position=5, row_stride=stride * 37, position_stride=stride * 5, words=words, planes=planes)
     field |= dict(tail=random.randint(1, config.lanes), width=random.randint(2, 5), height=random.randint(2, 5))
     field |= dict(kernel=kernel, stride=stride, padding=kernel // 2)
-    return {"input": {"plane": 401, "row": 37}, "field": field}
+    if direct:
+        field |= dict(words=kernel, position_stride=0)
+    return {"input": {"plane": 401, "row": 37}, "direct": int(direct), "field": field}
 
 
 def field_slots(config, layer, item):
     """The slots of a receptive field, in order; None where a value means nothing."""
+    if layer["direct"]:
+        return image_slots(config, layer, item)
     field, slots = layer["field"], []
     channels = (field["words"] - 1) * config.lanes + field["tail"]
     for plane in range(field["planes"]):
@@ -40,9 +44,8 @@ def field_slots(config, layer, item):
             tap_y, tap_x = divmod(tap, field["kernel"])
             y, xs = item["y"] + tap_y, [item["x"] + tap_x + c * field["stride"] for c in range(config.columns)]
             in_y = 0 <= y < field["height"]
-            dead = not in_y or (config.columns == 1 and not 0 <= xs[0] < field["width"])
-            for word in range(1 if dead else field["words"]):
-                for column in range(1 if dead else config.columns):
+            for word in range(field["words"]):
+                for column in range(config.columns):
                     reads = in_y and 0 <= xs[column] < field["width"] and column < item["columns"]
                     at = item["pointer"] - plane * 401 + tap_y * 37 + tap_x * 5 + word
                     at += column * field["position_stride"]
@@ -50,10 +53,31 @@ def field_slots(config, layer, item):
                         "reads": int(reads),
                         "address": at % (1 << config.address_width) if reads else None,
                         "column": column,
-                        "complete": int(dead or column == config.columns - 1),
+                        "complete": int(column == config.columns - 1),
                         "channels": (field["tail"] if word == field["words"] - 1 else config.lanes) if reads else None,
                         "row": (item["row"] + tap * channels + word * config.lanes) % (1 << config.row_width),
                     }
+                    slots.append(a_slot(item, **known))
+    slots[-1]["marker"]["last"] = 1
+    return slots
+
+
+def image_slots(config, layer, item):
+    """Of a layer that reads the image: a word for each row of the kernel and channel, a slot for each of its taps."""
+    field, slots = layer["field"], []
+    kernel, row = field["kernel"], item["row"]
+    for plane in range(field["planes"]):
+        if plane:
+            slots.append(a_slot(item, complete=1, double=1))
+        for tap_y in range(kernel):
+            reads = 0 <= item["y"] + tap_y < field["height"]
+            for channel in range(field["tail"]):
+                at = item["pointer"] - plane * 401 + tap_y * 37 + channel * 5
+                for tap_x in range(kernel):
+                    known = dict(reads=int(reads), again=int(tap_x > 0), complete=1, image=1, channels=1)
+                    known["address"] = at % (1 << config.address_width) if reads and not tap_x else None
+                    known["row"] = (row + (tap_y * field["tail"] + channel) * kernel + tap_x) % (1 << config.row_width)
+                    known |= dict(pixel=item["x"] + tap_x, positions=item["columns"])
                     slots.append(a_slot(item, **known))
     slots[-1]["marker"]["last"] = 1
     return slots
@@ -68,8 +92,9 @@ def token_slots(config, layer, item):
     return slots
 
 
-def a_slot(item, *, reads=0, address=None, column=None, complete, channels=None, row=None, value=0, clear=0, double=0):
-    fields = dict(reads=reads, address=address, column=column, complete=complete, channels=channels, row=row)
+def a_slot(item, *, reads=0, complete, value=0, clear=0, double=0, **known):
+    names = ("again", "address", "pixel", "positions", "column", "channels", "row", "image")
+    fields = dict(reads=reads, complete=complete) | dict.fromkeys(names) | known
     marker = dict(tail=item["tail"], double=double, last=0)
     return fields | dict(value=value, clear=clear, kv=int(item["scan"] == Scan.KV), marker=marker)
 
@@ -81,6 +106,9 @@ def random_item(config, layer):
     item |= {name: random.getrandbits(1) for name in ("tail", "clear")}
     item |= dict(x=random.randint(-field["padding"], field["width"]), y=random.randint(-field["padding"], 4))
     item["columns"] = random.randint(1, config.columns)
+    if layer["direct"]:
+        item["scan"] = Scan.FIELD
+        item |= dict(x=random.randint(0, config.lanes - field["kernel"]), columns=random.randint(1, config.gates))
     if item["scan"] == Scan.FIELD:
         return item, field_slots(config, layer, item)
     if item["scan"] == Scan.KV:
@@ -97,7 +125,7 @@ async def slots_equal_loops(dut, idle, stall):
     config = CoreConfig(**parameters()["config"])
     await start(dut, layer=0, items__valid=0, items__payload=0, slots__ready=0)
     for index in range(6):
-        layer = random_layer(config, planes=1 + index % 3)
+        layer = random_layer(config, planes=1 + index % 3, direct=index % 2)
         dut.layer.value = pack(DESCRIPTOR, layer)
         await idle_cycles(dut, 2)
         work = [random_item(config, layer) for _ in range(8)]

@@ -84,7 +84,7 @@ async def check_events(dut, config, rows, fetched, idle, stall):
         events.append(
             {
                 "row": random.randrange(config.weight_rows),
-                "gates": random.getrandbits(config.columns),
+                "gates": random.getrandbits(config.gates),
                 "values": random.getrandbits(config.lanes),
                 "add": add,
                 "marker": {

@@ -6,7 +6,7 @@ import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from spikeloom.rtl.core.config import CoreConfig
-from spikeloom.rtl.core.layouts import slot, spike_group
+from spikeloom.rtl.core.layouts import DESCRIPTOR, slot, spike_group
 from spikeloom.rtl.core.word_gatherer import WordGatherer
 from spikeloom.sim.bench import Watch, cycle, idle_cycles, pack, parameters, send, start, unpack
 
@@ -48,10 +48,37 @@ class Surroundings:
 
 def blank(config, **fields):
     none = dict(tail=0, double=0, last=0)
-    return dict(reads=0, address=0, column=0, complete=1, channels=config.lanes, row=0, kv=0, value=0, clear=0) | {
-        "marker": none,
-        **fields,
-    }
+    names = ("reads", "again", "address", "pixel", "positions", "column", "row", "image", "kv", "value", "clear")
+    return dict.fromkeys(names, 0) | dict(complete=1, channels=config.lanes, marker=none) | fields
+
+
+def random_window(config, words):
+    """Likewise of an image: words of which several taps are seen, at stride 1."""
+    slots, groups, reads, offered, dirty = [], [], [], 0, False
+    for number in range(random.randint(1, 4)):
+        marker = dict(tail=1, double=0, last=0)
+        if number:
+            slots.append(blank(config, marker=marker | {"double": 1}))
+            groups += [dict(spikes=[0] * config.columns, marker=marker | {"double": 1})] * dirty
+        row, address, inside = random.randrange(100), random.choice(list(words)), random.random() < 0.8
+        reads += [address] * inside
+        for tap in range(random.randint(1, 3)):
+            positions = random.randint(1, config.columns)
+            fields = dict(reads=int(inside), again=int(tap > 0), address=address, pixel=tap, positions=positions)
+            slots.append(blank(config, **fields, row=row + tap, image=1, channels=1, marker=marker))
+            gates = words[address] >> tap & (1 << positions) - 1 if inside else 0
+            gates = gates if config.columns > 1 else gates * ((1 << config.gates) - 1)  # one position, all lanes
+            offered += inside
+            if gates:
+                spikes = [gates] + [0] * (config.columns - 1)
+                groups.append(dict(spikes=spikes, row=row + tap, image=1, marker=marker))
+            dirty |= bool(gates)
+    slots[-1]["marker"] = slots[-1]["marker"] | {"last": 1}
+    if groups and groups[-1].get("row") == slots[-1]["row"] and groups[-1].get("image") and gates:
+        groups[-1] = groups[-1] | {"marker": slots[-1]["marker"]}
+    else:
+        groups.append(dict(spikes=[0] * config.columns, marker=slots[-1]["marker"]))
+    return slots, groups, reads, offered
 
 
 def random_field(config, words):
@@ -105,10 +132,13 @@ async def words_become_groups(dut, idle):
     """Fields and tokens in any order: joined by column, silence dropped, markers kept; a slot a cycle."""
     config = CoreConfig(**parameters()["config"])
     words = {a: random.getrandbits(config.lanes) * (random.random() < 0.5) for a in range(config.activation_words)}
-    names = "slots__valid slots__payload words__data groups__ready room"
+    names = "layer slots__valid slots__payload words__data groups__ready room"
     await start(dut, **dict.fromkeys(names.split(), 0))
     around, taken = Surroundings(dut, words, room=1 - idle), Watch(dut, "slots")
-    work = [random.choice((random_field, random_token))(config, words) for _ in range(40)]
+    layer = dict(field=dict(stride=1), group=config.columns.bit_length() - 1)
+    dut.layer.value = pack(DESCRIPTOR, layer)
+    kinds = (random_field, random_token, random_window)
+    work = [random.choice(kinds)(config, words) for _ in range(40)]
     sent = [s for part in work for s in part[0]]
     await send(dut, "slots", [pack(slot(config), s) for s in sent], idle=idle)
     await idle_cycles(dut, 5)
@@ -120,7 +150,7 @@ async def words_become_groups(dut, idle):
         assert got["kv"] == group.get("kv", 0) and got["clear"] == group.get("clear", 0), index
     assert around.reads == [a for part in work for a in part[2]]
     assert around.offered == sum(part[3] for part in work)
-    ends = {c + 3 for c, s in zip(taken.cycles, sent, strict=True) if s["complete"]}
+    ends = {c + 4 for c, s in zip(taken.cycles, sent, strict=True) if s["complete"]}
     assert set(around.cycles) <= ends
     if not idle:
         assert taken.cycles[-1] - taken.cycles[0] == len(sent) - 1

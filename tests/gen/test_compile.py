@@ -12,7 +12,7 @@ from spikeloom.gen.errors import CompileError
 from spikeloom.gen.memory_map import map_memory
 from spikeloom.gen.plan import make_plan
 from spikeloom.gen.program import make_program
-from spikeloom.gen.sizing import common_core, needs, smallest_core
+from spikeloom.gen.sizing import common_core, needs, plan_smallest, smallest_core
 from spikeloom.golden.network import IMAGE, Layer, Network
 from spikeloom.golden.network.random_network import random_network
 from spikeloom.rtl.core.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, Kind
@@ -35,7 +35,7 @@ def live_words(net, memory, index):
 @pytest.mark.parametrize("seed", range(4))
 def test_living_tensors_never_overlap(seed):
     net = random_network(seed, stem=(4, 8, 16), depth=2)
-    memory = map_memory(net, word_bits=8)
+    memory = map_memory(net, word_bits=8, image_words=2)
     grown = {name: net.layer(name).residual for name in memory.in_place}
     for index in range(len(net.layers)):
         living = dict(live_words(net, memory, index))
@@ -47,7 +47,7 @@ def test_living_tensors_never_overlap(seed):
 
 def test_sums_grow_in_place_only_where_nobody_reads_the_old():
     net = network()
-    memory = map_memory(net, word_bits=8)
+    memory = map_memory(net, word_bits=8, image_words=2)
     assert "rpe" not in memory.in_place  # the convolution still reads its neighbours
     assert {"block.0.proj", "block.0.fc2", "block.1.proj", "block.1.fc2"} == memory.in_place
     assert memory.placements["block.0.proj"] == memory.placements["rpe"]
@@ -66,9 +66,14 @@ def test_weights_and_parameters_are_where_the_descriptors_say():
             o, i, y, x = (int(rng.integers(size)) for size in layer.weight.shape)
             tile, lane = divmod(o, config.lanes)
             tap_row = (y * layer.kernel + x) * layer.channels_in + i
+            if layer.direct:
+                tap_row = (y * layer.channels_in + i) * layer.kernel + x
             row = program.weight_rows[descriptor["weight_base"] + tile * descriptor["tile_rows"] + tap_row]
-            nibble = row >> 4 * lane & 0xF
-            assert nibble - 16 * (nibble >> 3) == layer.weight[o, i, y, x]
+            parts = 1 << descriptor["group"]
+            assert parts == (2 if layer.direct else 1)
+            for part in range(parts):  # each position of the group has all channels
+                nibble = row >> 4 * (lane + part * config.lanes // parts) & 0xF
+                assert nibble - 16 * (nibble >> 3) == layer.weight[o, i, y, x]
             word, index = divmod(o, config.neuron_lanes)
             packed = program.parameter_words[descriptor["parameter_base"] + word]
             width = config.potential_width
@@ -147,10 +152,10 @@ def test_int8_weights_do_not_fit_a_four_bit_core():
         smallest_core(net, lanes=8, neuron_lanes=4, weight_width=4)
 
 
-def test_image_channels_and_head_rows_are_limits():
+def test_image_rows_and_head_rows_are_limits():
     colour = network(channels=3)
-    with pytest.raises(CompileError, match="image_channels must be at least 3"):
-        smallest_core(colour, lanes=8, neuron_lanes=4, image_channels=1)
+    with pytest.raises(CompileError, match=f"row_pixels must be at least {3 * colour.width}"):
+        smallest_core(colour, lanes=8, neuron_lanes=4, row_pixels=3 * colour.width - 1)
     wide_head = network(stem=(4, 16), heads=1, depth=1)
     with pytest.raises(CompileError, match="kv_rows must be at least 16"):
         smallest_core(wide_head, lanes=8, neuron_lanes=4, kv_rows=8)
@@ -222,9 +227,9 @@ def test_shapes_are_inferred_and_the_memory_is_mapped_once(monkeypatch):
     assert calls == {"infer": 1, "map_memory": 1, "widths": 1}
 
 
-def wide_image(side, *, channels=4, kernel=1, padding=0):
+def wide_image(side, *, channels=4, kernel=1, padding=0, stride=1):
     """A convolution and a readout over an image of so many pixels squared."""
-    out = side + 2 * padding - kernel + 1
+    out = (side + 2 * padding - kernel) // stride + 1
 
     def shared(count):
         zeros = np.zeros(count, np.int64)
@@ -232,7 +237,7 @@ def wide_image(side, *, channels=4, kernel=1, padding=0):
 
     conv = Layer(
         name="conv", inputs=(IMAGE,), channels_in=1, height_in=side, width_in=side, kernel=kernel, padding=padding,
-        weight=np.ones((channels, 1, kernel, kernel), np.int8), **shared(channels),
+        stride=stride, weight=np.ones((channels, 1, kernel, kernel), np.int8), **shared(channels),
     )  # fmt: skip
     head = Layer(
         name="head", kind="readout", group="head", inputs=("conv",), channels_in=channels, height_in=out, width_in=out,
@@ -244,21 +249,44 @@ def wide_image(side, *, channels=4, kernel=1, padding=0):
 def test_addresses_beyond_the_descriptor_name_the_layer_and_the_field():
     """The spikes, 9 words a position, lie before the image: its eighth plane has an address of 19 bits."""
     compiled = compile_network(wide_image(100, channels=72), lanes=8, neuron_lanes=4)
-    assert compiled.program.descriptors[1]["input"]["base"] == (9 + 7) * 100**2
-    message = r"layer 'conv': descriptor field input\.base holds 0\.\.262143, not 360000; what would help: earlier pool"
+    assert compiled.program.descriptors[1]["input"]["base"] == 9 * 100**2 + 7 * 100 * 25  # a word for four pixels
+    message = r"layer 'conv': descriptor field input\.base holds 0\.\.262143, not 311270; what would help: earlier pool"
     with pytest.raises(CompileError, match=message):
-        compile_network(wide_image(150, channels=72), lanes=8, neuron_lanes=4)
+        compile_network(wide_image(170, channels=72), lanes=8, neuron_lanes=4)
 
 
 def test_padding_before_the_memory_is_a_twos_complement():
     compiled = compile_network(wide_image(4, kernel=3, padding=1), lanes=8, neuron_lanes=4)
     place, field = compiled.plan.image, compiled.program.descriptors[1]["input"]
-    assert place.base == 0 and field["base"] == 7 * 16 - (4 + 1)
-    moved = replace(compiled.plan.layers[0], inputs=(replace(place, base=-7 * 16),))
+    assert place.base == 0 and field["base"] == 7 * 4 - 1
+    moved = replace(compiled.plan.layers[0], inputs=(replace(place, base=-7 * 4),))
     plan = replace(compiled.plan, layers=(moved, *compiled.plan.layers[1:]))
-    assert make_program(plan).descriptors[1]["input"]["base"] == (1 << 18) - (4 + 1)
+    assert make_program(plan).descriptors[1]["input"]["base"] == (1 << 18) - 1
     with pytest.raises(CompileError, match="layer 'conv': padding at address .* at most 262144 words, not 262145"):
         make_program(replace(plan, config=replace(plan.config, activation_words=(1 << 18) + 1)))
+
+
+@pytest.mark.parametrize(
+    ("size", "fields", "group", "words"),
+    [
+        # the image is 40 wide, its layer has 4 channels, kernel 3, stride 1; words have 32 bits and begin every 16
+        (dict(lanes=32), dict(), 8, 3),
+        (dict(lanes=32, neuron_lanes=8), dict(), 4, 3),  # a part of the lanes is whole words of neurons
+        (dict(lanes=16), dict(), 4, 5),  # lanes for four positions
+        (dict(lanes=32), dict(stride=2), 8, 3),  # eight see 17 pixels
+        (dict(lanes=32), dict(stride=2, kernel=5), 4, 3),  # eight would see more
+        (dict(lanes=32), dict(stride=3), 1, 3),  # no word gives every third pixel
+        (dict(lanes=32, columns=4), dict(), 4, 3),  # the columns are the group
+        (dict(lanes=32), dict(kernel=17), 1, 2),
+        (dict(lanes=32), dict(kernel=15), 2, 2),
+    ],
+)
+def test_positions_that_the_image_s_layer_computes_at_once(size, fields, group, words):
+    net = wide_image(40, **{"kernel": 3, **fields})
+    plan = plan_smallest(net, **({"neuron_lanes": 4} | size))
+    assert (plan.layers[0].group, plan.image.words) == (group, words)
+    assert plan.layers[1].group == plan.config.columns
+    assert plan.image.size == 8 * 40 * words
 
 
 def test_a_memory_larger_than_its_region_of_the_host_bus_is_refused():
@@ -271,8 +299,9 @@ def test_a_memory_larger_than_its_region_of_the_host_bus_is_refused():
 
 
 def test_what_no_core_has_is_named_with_its_layer():
-    with pytest.raises(CompileError, match="layer 'sps.0': image_channels must be at least 9, .* at most 8; .* lanes"):
-        smallest_core(network(channels=9, depth=1), lanes=8, neuron_lanes=4)
+    message = "layer 'conv': a kernel over the image must be at most 5, half a spike word and one, not 6; .* wider"
+    with pytest.raises(CompileError, match=message):
+        smallest_core(wide_image(6, kernel=6), lanes=8, neuron_lanes=4)
     net = wide_image(4)
     conv = replace(net.layers[0], bias=np.full(4, 1 << 38))
     with pytest.raises(CompileError, match="layer 'conv': potential_width must be at least 40, .* at most 32"):

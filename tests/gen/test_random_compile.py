@@ -16,9 +16,8 @@ BEYOND = {
     "steps": GraphLimits(**WIDE, steps=90),
     "kernel": GraphLimits(**WIDE, kernel=20, size=24),
     "stride": GraphLimits(**WIDE, stride=12, size=30),
-    "map": GraphLimits(**(WIDE | dict(work=10**7)), size=300, channels=2, image_channels=1, kernel=2, layers=3),
+    "map": GraphLimits(**(WIDE | dict(work=10**7)), size=520, channels=2, image_channels=1, kernel=2, layers=3),
     "classes": GraphLimits(**WIDE, classes=300),
-    "image channels": GraphLimits(**WIDE, image_channels=40),
     "potentials": GraphLimits(**(WIDE | dict(accumulator_bits=34, potential_bits=44))),
     "layers of golden": GraphLimits(**WIDE, golden_only=True),
 }
@@ -50,7 +49,7 @@ def check_whole(program, network):
         DESCRIPTOR.from_bits(bits >> size * i & (1 << DESCRIPTOR.size) - 1) for i in range(len(network.layers) + 2)
     ]
     assert found[0].kind == Kind.IMAGE and found[-1].kind == Kind.END
-    assert found[0].positions == network.height * network.width
+    assert (found[0].width, found[0].height, found[0].tile_tail) == (network.width, network.height, network.channels)
     for layer, made in zip(network.layers, found[1:-1], strict=True):
         assert made.index == network.layers.index(layer)
         assert (made.field.kernel, made.field.stride, made.field.padding) == (layer.kernel, layer.stride, layer.padding)

@@ -1,0 +1,77 @@
+"""Windows of adjacent pixels: which output positions see a set bit at a tap."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .config import CoreConfig
+from .layouts import DESCRIPTOR, position_count
+
+COARSE = 8
+"""Bits by which a word is shifted before its register: the rest after it."""
+
+
+class ImageSlicer(wiring.Component):
+    """The gates of a tap in a word of the image: position g of the group sees ``word[pixel + g * stride]``.
+
+    In a core of several columns gate g is that of column g. Of one column the lanes are in ``2 ** group`` equal parts,
+    one a position; gates are those of eighths of the lanes, so a position has ``8 / 2 ** group`` of them. Groups of
+    more than one position have strides of 1, 2 or 4.
+
+    The word is kept whole, so that the next tap can see it. Latency 1 cycle, but for `positions`.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    layer : In(layouts.DESCRIPTOR), constant while words come
+    enable : In(1), a word comes
+    word : In(config.lanes), pixel : In(range(config.lanes)), of the first position
+    positions : In, how many there are, a cycle later
+    kept : Out(config.lanes), the last word
+    gates : Out(config.gates), of the last word and pixel
+    """
+
+    def __init__(self, *, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "layer": In(DESCRIPTOR),
+                "enable": In(1),
+                "word": In(config.lanes),
+                "pixel": In(range(config.lanes)),
+                "positions": In(position_count(config)),
+                "kept": Out(config.lanes),
+                "gates": Out(config.gates),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, layer = self.config, self.layer
+        fine_bits = ceil_log2(min(COARSE, config.lanes))
+        moved, fine = Signal(config.lanes), Signal(fine_bits)
+        with m.If(self.enable):
+            m.d.sync += [
+                self.kept.eq(self.word),
+                moved.eq(self.word >> (self.pixel[fine_bits:] << fine_bits)),
+                fine.eq(self.pixel),
+            ]
+        window, seen = Signal(4 * config.gates), Signal(config.gates)
+        m.d.comb += window.eq(moved >> fine)
+        for g in range(config.gates):
+            by_stride = Mux(layer.field.stride[0], window[g], Mux(layer.field.stride[1], window[2 * g], window[4 * g]))
+            m.d.comb += seen[g].eq(by_stride & (g < self.positions))
+        if config.columns > 1:
+            m.d.comb += self.gates.eq(seen)
+        else:
+            for part in range(config.gates):
+                of = [part << shift >> ceil_log2(config.gates) for shift in range(ceil_log2(config.gates) + 1)]
+                with m.Switch(layer.group):
+                    for shift, position in enumerate(of):
+                        with m.Case(shift):
+                            m.d.comb += self.gates[part].eq(seen[position])
+        return m

@@ -1,0 +1,47 @@
+"""`ImageSlicer` against bits that are picked one by one."""
+
+import random
+
+import cocotb
+from cocotb.triggers import FallingEdge, ReadOnly
+
+from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.image_slicer import ImageSlicer
+from spikeloom.rtl.core.layouts import DESCRIPTOR
+from spikeloom.sim.bench import pack, parameters, start
+
+CASES = [
+    {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4)},
+    {"config": dict(lanes=16, columns=4, neuron_lanes=4, kv_rows=16)},
+    {"config": dict(lanes=32, columns=1, neuron_lanes=8)},
+]
+
+
+def build(*, config):
+    return ImageSlicer(config=CoreConfig(**config))
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def gates(dut):
+    """Every stride, every size of a group, fewer positions than it has; a word that stays."""
+    config = CoreConfig(**parameters()["config"])
+    await start(dut, **dict.fromkeys("layer enable word pixel positions".split(), 0))
+    before = 0
+    for number in range(400):
+        shift = random.randrange(config.gates.bit_length())
+        stride = random.choice((1, 2, 4)) if shift else random.randint(1, 7)
+        word, pixel = random.getrandbits(config.lanes), random.randrange(config.lanes)
+        positions, enable = random.randint(1, 1 << shift), int(number == 0 or random.random() < 0.8)
+        dut.layer.value = pack(DESCRIPTOR, {"group": shift, "field": {"stride": stride}})
+        dut.word.value, dut.enable.value, dut.pixel.value = word, enable, pixel
+        before = (word, pixel) if enable else before
+        await FallingEdge(dut.clk)
+        dut.positions.value = positions
+        await ReadOnly()
+        kept, at = before
+        seen = [kept >> at + g * stride & 1 and g < positions for g in range(1 << shift)]
+        wanted = seen if config.columns > 1 else [g for g in seen for _ in range(config.gates >> shift)]
+        assert int(dut.kept.value) == kept
+        assert int(dut.gates.value) == sum(bool(g) << i for i, g in enumerate(wanted)), (shift, stride, before)
+        await FallingEdge(dut.clk)
+        dut.enable.value = 0
