@@ -12,8 +12,9 @@ from spikeloom.golden.network import Network
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.layouts import DESCRIPTOR_VERSION
 
-MANIFEST_VERSION = 2
-"""Of the manifest, by the rule of docs/formats.md; 2: says the version of the descriptors, which have 17 words."""
+MANIFEST_VERSION = 3
+"""Of the manifest, by the rule of docs/formats.md; 2: says the version of the descriptors, which have 17 words;
+3: the placement of the image."""
 
 
 @dataclass(frozen=True, kw_only=True)

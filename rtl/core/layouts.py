@@ -70,10 +70,10 @@ FIELD = data.StructLayout(
 NEURON = data.StructLayout({"hard": 1, "strict": 1, "leak": 1})
 """As `golden.network.Neuron`."""
 
-DESCRIPTOR_VERSION = 3
+DESCRIPTOR_VERSION = 4
 """Of `DESCRIPTOR`: raised whenever a field moves or changes its meaning; the core says it, a Program is made for one.
 2: nested, 17 words, strides of their own for K and V. 3: parameters are negated thresholds and biases, of strict
-neurons less one."""
+neurons less one. 4: the image in words of adjacent pixels, groups of positions."""
 
 DESCRIPTOR_WORDS = 17
 

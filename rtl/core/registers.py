@@ -13,7 +13,7 @@ from .counters import COUNTERS
 from .layouts import DESCRIPTOR_VERSION, DESCRIPTOR_WORDS, WORD_BITS, parameters
 
 IDENTITY = 0x53504C31  # "SPL1"
-MAP_VERSION = 2
+MAP_VERSION = 3
 """Of everything on this page; a driver refuses another one."""
 
 REGION_SHIFT = 24
