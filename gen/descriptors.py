@@ -171,4 +171,4 @@ def _field(plan: LayerPlan) -> Fields:
 
 def _image_field(plan: LayerPlan, image: ImageWords) -> Fields:
     """Likewise in the words of the image, each of which has all that the positions of an item see of a row."""
-    return _field(plan) | {"position_stride": 0, "edge": image.edge - plan.layer.padding}
+    return {**_field(plan), "position_stride": 0, "edge": image.edge - plan.layer.padding}

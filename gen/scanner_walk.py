@@ -73,9 +73,9 @@ class ScannerWalk:
         layer, bits = self.layer, self._padded
         left, top = x * layer.stride, y * layer.stride
         places = left + np.arange(positions)[:, None] * layer.stride + np.arange(layer.kernel)  # (positions, taps)
-        seen = bits[:, top : top + layer.kernel][:, :, :, places].any(axis=3)  # (planes, taps y, channels, taps x)
-        slots = seen[0].size + 1  # with the doubling after it
-        fired = np.zeros((len(seen), slots), bool)
+        # (planes, taps y, channels, taps x)
+        seen = np.asarray(bits[:, top : top + layer.kernel][:, :, :, places].any(axis=3))
+        fired = np.zeros((len(seen), 1 + seen[0].size), np.bool_)  # each plane with the doubling after it
         fired[:, :-1] = seen.reshape(len(seen), -1)
         fired[:, -1] = np.logical_or.accumulate(fired.any(axis=1))
         fired.flat[-2] = True  # the end
