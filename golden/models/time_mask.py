@@ -17,7 +17,8 @@ No code is published. Where the paper leaves a choice, this is the one taken:
 * The neuron goes on below its mask only in training, where the gradient of a masked step needs its spikes;
   the mask being a prefix, nobody can tell. The *next* layer does go on: it has its own ``T_l``, bias and
   leak.
-* ``T_l = 0`` is reachable and means a silent layer. The paper's tables suggest a floor of one step: `floor`.
+* ``T_l = 0`` is reachable and means a silent layer. The paper's tables suggest a floor of one step: `floor`. Without
+  it, a layer that nothing of the image passes any more is out of reach of the task, whatever its scores are.
 * The mean of the head runs over ``T_max``, not over ``T_l``.
 * Weight decay does not apply to ``TP``.
 * Equation 8 counts all steps alike, as `mask_loss` does without weights. A departure: given weights, it counts what a

@@ -22,6 +22,11 @@ tables:
       - {model.dynamic: false, model.steps: 1}
       - {model.steps: 2}
 """
+LINES = """
+lines:
+  one step:
+    points: [{model.dynamic: false, model.steps: 1}]
+"""
 BROKEN = """
 points:
   - {train.learning_rate: 100.0, train.weight_decay: 100.0, train.epochs: 12}
@@ -57,7 +62,9 @@ def test_sweep_runs_each_point_once_and_tells_what_failed(folder, capsys):
     assert record["results"] == "build/two/results.jsonl" and len(results.read_text().splitlines()) == 2
     rows = list(csv.DictReader((folder / "build" / "two" / "runs.csv").read_text().splitlines()))
     assert [float(row["accuracy"]) for row in rows] == [x["accuracy"] for x in record["runs"]]
-    (folder / "two.yaml").write_text(SWEEP + BROKEN)
+    assert all(x["cycles"] > 1000 and x["energy"]["none"] > x["energy"]["full"] > 0 for x in record["runs"])
+    assert not (folder / "build" / "two" / "figure.svg").exists()
+    (folder / "two.yaml").write_text(SWEEP + LINES + BROKEN)
     assert run(["sweep", "two.yaml", "--workers", "1", "--table", "I"]) == 1
     out, err = capsys.readouterr()
     assert "Table I: accuracy against time steps" in out and "Points" not in out and "2 of 3" in out
@@ -65,6 +72,7 @@ def test_sweep_runs_each_point_once_and_tells_what_failed(folder, capsys):
     assert f"failed: {failed}: ValueError: the loss became" in err
     assert [json.loads(line)["status"] for line in results.read_text().splitlines()] == ["done", "done", "failed"]
     page = (folder / "build" / "two" / "report.md").read_text()
+    assert "one step" in (folder / "build" / "two" / "figure.svg").read_text()
     assert "## Points" in page and "## Failed" in page and "spikeloom sweep two.yaml" in page
 
 
