@@ -59,7 +59,13 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="PATH", help="Where to write. Default: in build/<network>."),
 ]
-Lanes = Annotated[int | None, typer.Option(metavar="N", help="Output channels accumulated at once; a power of two.")]
+Lanes = Annotated[
+    int | None, typer.Option(metavar="N", help="Output channels accumulated at once; a multiple of 16, at most 256.")
+]
+Word = Annotated[
+    int | None,
+    typer.Option(metavar="BITS", help="Bits of a spike word; a power of two that divides the lanes. Default: 32."),
+]
 Columns = Annotated[
     int | None, typer.Option(metavar="N", help="Output positions that share a weight row; a power of two.")
 ]
@@ -83,6 +89,7 @@ class Sizes:
     """Of the core, as far as the user says; None follows from the board and the network."""
 
     lanes: Lanes = None
+    word: Word = None
     columns: Columns = None
     neuron_lanes: NeuronLanes = None
     accumulator_width: AccumulatorWidth = None

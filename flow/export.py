@@ -114,7 +114,8 @@ def _write_templates(folder: Path, compiled: Compiled, addresses: dict[str, int]
         "images": images,
         "words": words,
         "classes": network.classes,
-        "options": f" --lanes {config.lanes} --columns {config.columns} --neuron-lanes {config.neuron_lanes}",
+        "options": f" --lanes {config.lanes} --word {config.word} --columns {config.columns} "
+        f"--neuron-lanes {config.neuron_lanes}",
     }
     for name, style in (("testbench.v", "{:07x}"), ("README.md", "`0x{:07x}`")):
         shown = {key: style.format(value) for key, value in addresses.items()}

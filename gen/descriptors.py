@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from amaranth.lib import data, enum
+from amaranth.utils import ceil_log2
 
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.image_words import ImageWords
@@ -25,7 +26,10 @@ REMEDIES = {
     "tile_rows": "a smaller kernel or fewer channels",
     "weight_base": "more lanes or fewer channels",
     "parameter_base": "more neuron_lanes or fewer channels",
-    "words": "more lanes or fewer channels",
+    "words": "wider spike words or fewer channels",
+    "position": "wider spike words or fewer channels",
+    "position_stride": "wider spike words or fewer channels",
+    "output_position": "wider spike words or fewer channels",
     "base": "earlier pooling, fewer time steps or more lanes, so that the activations need fewer words",
     "step": "earlier pooling or more lanes, so that a time step needs fewer words",
     "plane": "earlier pooling or more lanes, so that a plane needs fewer words",
@@ -119,10 +123,11 @@ def _descriptor(plan: LayerPlan, whole: Plan) -> Fields:
         _, key, value = plan.inputs
         per_head = plan.layer.channels_in // plan.layer.heads
         fields["key"], fields["value"] = _tensor("key", key), _tensor("value", value)
-        fields["head_shift"] = (min(per_head, config.lanes) - 1).bit_length()
+        fields["head_shift"] = ceil_log2(min(per_head, config.lanes))
     if plan.output is not None:
         fields["write"] = Write.POOL if plan.layer.pool else Write.STORE
         fields["output"] = _tensor("output", plan.output)
+        fields["output_position"] = plan.output.words
         fields["output_width"], fields["output_height"] = plan.layer.width_out, plan.layer.height_out
         fields["output_planes"] = plan.shape.output.planes
     if plan.residual is not None and plan.shape.residual is not None:

@@ -98,6 +98,7 @@ def _estimate_layer(layer: LayerPlan, plan: Plan, activity: Activity) -> LayerEs
 
 
 def _run_tile(pipe: Pipeline, layer: LayerPlan, walk: ScannerWalk, number: int) -> None:
+    tile = layer.tiles[number]
     direct, ready = layer.layer.direct, 0
     for step, index in _order(layer, len(walk.groups)):
         scans = step < layer.shape.computed_steps
@@ -111,12 +112,14 @@ def _run_tile(pipe: Pipeline, layer: LayerPlan, walk: ScannerWalk, number: int) 
         pipe.job(
             ready,
             columns=columns,
-            words=layer.tiles[number].neuron_words if step < layer.steps else 1,
+            words=tile.parts if step < layer.steps else [1] * len(tile.spike_words),
             fence=index == 0 or direct or layer.readout,
             keep=direct and step < layer.steps - 1,
             each=layer.readout,
             reads=step > 0 if not layer.readout else step + index > 0,
-            written=[] if layer.readout else [walk.written(step, number, y, x + c) for c in range(columns)],
+            written=[]
+            if layer.readout
+            else [[walk.written(step, word, y, x + c) for word in tile.spike_words] for c in range(columns)],
         )
 
 

@@ -33,7 +33,7 @@ class ImageWords:
 def image_words(network: Network, config: CoreConfig) -> ImageWords:
     """CompileError for a kernel that no word holds at every position."""
     readers = [layer for layer in network.layers if layer.direct]
-    edge, hop = max((layer.padding for layer in readers), default=0), image_hop(config.lanes)
+    edge, hop = max((layer.padding for layer in readers), default=0), image_hop(config.word)
     groups = {layer.name: _group(layer, config, hop) for layer in readers}
     last = [_last_pixel(layer, groups[layer.name], edge) for layer in readers]
     return ImageWords(edge=edge, words=max((x // hop for x in last), default=0) + 1, groups=groups)

@@ -89,29 +89,31 @@ class Pipeline:
         ready: int,
         *,
         columns: int,
-        words: int,
+        words: Sequence[int],
         fence: bool,
         each: bool,
         reads: bool,
-        written: Sequence[Accesses],
+        written: Sequence[Sequence[Accesses]],
         keep: bool = False,
     ) -> None:
-        """Neurons: `words` a column, fenced before the first or `each`, which matters where potentials are read.
+        """Neurons: fenced before the first column or `each`, which matters where potentials are read.
 
-        written: by column. keep: the next job has the same sums.
+        words: cycles of the neurons for each spike word of a column. written: by column and spike word, if any is.
+        keep: the next job has the same sums.
         """
         at = ready
         for column in range(columns):
             if (fence and column == 0) or each:
                 at = max(at, self._free if reads else 0)
                 self._since = 0
-            for _ in range(words):
-                at = self._neuron = self._with_room(max(at, self._neuron + 1))
-                self._free = at - self._since + FENCE
-                self._since += 1
-            if written:
-                self._write(written[column])
-        self.neuron_words += columns * words
+            for number, cycles in enumerate(words):
+                for _ in range(cycles):
+                    at = self._neuron = self._with_room(max(at, self._neuron + 1))
+                    self._free = at - self._since + FENCE
+                    self._since += 1
+                if written:
+                    self._write(written[column][number])
+        self.neuron_words += columns * sum(words)
         if not keep:
             self._sums_taken = self._neuron
         self._jobs.append(self._neuron)

@@ -2,8 +2,8 @@
 
 The Program, the estimate, the expected counters, the manifest, the sizes of a core and the comparison of spikes read
 the `Plan` and derive nothing of this themselves. A new freedom of the core gets its decision here: another loop is a
-`Loop` in `LayerPlan.loops`, a part of a tile's inputs belongs to `Tile`, a spike word that is not as wide as the lanes
-is `Plan.word_bits`, weights that come from outside are another `LayerPlan.weight_base`.
+`Loop` in `LayerPlan.loops`, a part of a tile's inputs belongs to `Tile`, weights that come from outside are another
+`LayerPlan.weight_base`.
 """
 
 from __future__ import annotations
@@ -45,8 +45,15 @@ class Tile:
     """The first of them."""
     valid: int
     """Lanes that have a channel; the others idle."""
-    neuron_words: int
-    """Words of `neuron_lanes` that hold them: of potentials per position, of parameters that are used."""
+    spike_words: range
+    """Spike words of a position that hold them."""
+    parts: tuple[int, ...]
+    """Of each of these, the words of `neuron_lanes` that hold them."""
+
+    @property
+    def neuron_words(self) -> int:
+        """Words of `neuron_lanes` that hold them: of potentials per position, of parameters that are used."""
+        return sum(self.parts)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,7 +140,7 @@ class LayerPlan:
         """The spike words of a position that the scanner reads for the tile of that number."""
         if self.layer.kind != "attention":
             return range(self.scan_words)
-        first = tile // self.scan_words * self.scan_words
+        first = self.tiles[tile].spike_words.start // self.scan_words * self.scan_words
         return range(first, first + self.scan_words)
 
 
@@ -144,7 +151,7 @@ class Plan:
     network: Network
     """What it computes."""
     config: CoreConfig
-    """The core; of its sizes only lanes, columns and neuron_lanes decide anything here, `sizing` checks the rest."""
+    """The core; only lanes, word, columns and neuron_lanes decide anything here, `sizing` checks its other sizes."""
     layers: tuple[LayerPlan, ...]
     """In execution order."""
     memory: MemoryMap = field(repr=False)
@@ -160,8 +167,8 @@ class Plan:
 
     @property
     def word_bits(self) -> int:
-        """Channels of a spike word: as many as the core has lanes."""
-        return self.config.lanes
+        """Channels of a spike word."""
+        return self.config.word
 
     @property
     def by_name(self) -> Mapping[str, LayerPlan]:
@@ -195,7 +202,7 @@ class Plan:
 
 
 def make_plan(network: Network, config: CoreConfig) -> Plan:
-    """Decide how a core of these lanes, columns and neuron_lanes computes the network; see `Plan.config`.
+    """Decide how a core of these lanes, word, columns and neuron_lanes computes the network; see `Plan.config`.
 
     Raises
     ------
@@ -204,7 +211,7 @@ def make_plan(network: Network, config: CoreConfig) -> Plan:
     """
     check_supported(network, config.lanes)
     pixels = image_words(network, config)
-    memory = map_memory(network, word_bits=config.lanes, image_words=pixels.words)
+    memory = map_memory(network, word_bits=config.word, image_words=pixels.words)
     proven = widths(network)
     layers: list[LayerPlan] = []
     weight_rows = parameter_words = 0
@@ -241,7 +248,7 @@ def _plan_layer(
     places = memory.placements
     grows_in_place = layer.name in memory.in_place
     bias_alone = layer.kind == "readout" and not layer.steps  # one position and step, nothing to scan
-    words, tail = _scan(layer, config.lanes)
+    words, tail = _scan(layer, config)
     return LayerPlan(
         layer=layer,
         index=index,
@@ -270,19 +277,23 @@ def _plan_layer(
 def _tiles(channels: int, config: CoreConfig) -> tuple[Tile, ...]:
     def tile(first: int) -> Tile:
         valid = min(config.lanes, channels - first)
-        return Tile(first=first, valid=valid, neuron_words=-(-valid // config.neuron_lanes))
+        words = range(first // config.word, -(-(first + valid) // config.word))
+        rest = (min(config.word, first + valid - word * config.word) for word in words)
+        parts = tuple(-(-channels // config.neuron_lanes) for channels in rest)
+        return Tile(first=first, valid=valid, spike_words=words, parts=parts)
 
     return tuple(tile(first) for first in range(0, channels, config.lanes))
 
 
-def _scan(layer: Layer, word_bits: int) -> tuple[int, int]:
+def _scan(layer: Layer, config: CoreConfig) -> tuple[int, int]:
     """`LayerPlan.scan_words` and `LayerPlan.scan_tail`."""
+    channels = layer.channels_in
     if layer.direct:
-        return layer.kernel, layer.channels_in
-    if layer.kind == "attention":
-        return max(1, layer.channels_in // layer.heads // word_bits), min(word_bits, layer.channels_in)
-    words = -(-layer.channels_in // word_bits)
-    return words, layer.channels_in - (words - 1) * word_bits
+        return layer.kernel, channels
+    if layer.kind == "attention":  # of the heads that a tile has a part of
+        channels = min(channels, max(config.lanes, channels // layer.heads))
+    words = -(-channels // config.word)
+    return words, channels - (words - 1) * config.word
 
 
 def _stored_steps(layer: Layer, shape: LayerShape, grows_in_place: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from amaranth.utils import ceil_log2
 
@@ -11,7 +12,10 @@ from spikeloom.gen.targets import Target
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.image_loader import PIXEL_BITS
 from spikeloom.rtl.core.layouts import DESCRIPTOR_WORDS, WORD_BITS, parameters, potentials
-from spikeloom.rtl.primitives.block_grid import grid_blocks, grid_shape
+from spikeloom.rtl.primitives.block_grid import SHAPES, grid_blocks, grid_shape
+
+SHARED_SHAPES = SHAPES[1:]
+"""Where both ports read or write: not the widest."""
 
 REMEDIES = {
     "weights": "4-bit weights, fewer channels or a larger device",
@@ -35,7 +39,7 @@ def block_rams(config: CoreConfig) -> dict[str, int]:
         "program": (config.program_layers * DESCRIPTOR_WORDS, WORD_BITS),
     }
     found = {name: -(-width // WORD_BITS) * _blocks(depth, WORD_BITS) for name, (depth, width) in loaded.items()}
-    found["activations"] = _blocks(config.activation_words, config.lanes)
+    found["activations"] = _blocks(config.activation_words, config.word, SHARED_SHAPES)
     found["membranes"] = _blocks(config.membrane_words, potentials(config).size)
     kv_width = config.lanes * config.count_width
     for name, shape in (("kv", (config.kv_rows, kv_width)), ("image rows", _image_rows(config))):
@@ -52,7 +56,7 @@ def memory_bits(config: CoreConfig) -> dict[str, int]:
     """Bits of each memory of a core, block or distributed."""
     return {
         "weights": config.weight_rows * config.lanes * config.weight_width,
-        "activations": config.activation_words * config.lanes,
+        "activations": config.activation_words * config.word,
         "membranes": config.membrane_words * potentials(config).size,
         "parameters": config.parameter_words * parameters(config).size,
         "program": config.program_layers * DESCRIPTOR_WORDS * WORD_BITS,
@@ -83,5 +87,5 @@ def _distributed(depth: int, width: int) -> bool:
     return 4 * sixteens * -(-width // 4) + (sixteens - 1) * width / 2 < 128 * _blocks(depth, width)
 
 
-def _blocks(depth: int, width: int) -> int:
-    return grid_blocks(depth, width, grid_shape(depth, width))
+def _blocks(depth: int, width: int, shapes: Sequence[tuple[int, int]] = SHAPES) -> int:
+    return grid_blocks(depth, width, grid_shape(depth, width, shapes))

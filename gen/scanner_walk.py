@@ -37,7 +37,7 @@ class ScannerWalk:
 
     def __init__(self, plan: LayerPlan, config: CoreConfig, activity: Activity):
         self.plan, self.layer = plan, plan.layer
-        self.columns, self.lanes = config.columns, config.lanes
+        self.columns, self.word_bits = config.columns, config.word
         self.groups = tuple(
             (y, x, min(plan.group, plan.width - x))
             for y in range(plan.height)
@@ -53,10 +53,10 @@ class ScannerWalk:
         self._fields: dict[tuple[int, int, int], Item] = {}
 
     def _bits(self, tensor: np.ndarray, planes: int) -> np.ndarray:
-        """Bits (planes, most significant first, T, H, W, words, lanes) of a tensor (T, C, H, W)."""
-        words = -(-tensor.shape[1] // self.lanes)
-        padded = np.pad(tensor, ((0, 0), (0, words * self.lanes - tensor.shape[1]), (0, 0), (0, 0)))
-        moved = padded.transpose(0, 2, 3, 1).reshape(*tensor.shape[:1], *tensor.shape[2:], words, self.lanes)
+        """Bits (planes, most significant first, T, H, W, words, channels of a word) of a tensor (T, C, H, W)."""
+        words = -(-tensor.shape[1] // self.word_bits)
+        padded = np.pad(tensor, ((0, 0), (0, words * self.word_bits - tensor.shape[1]), (0, 0), (0, 0)))
+        moved = padded.transpose(0, 2, 3, 1).reshape(*tensor.shape[:1], *tensor.shape[2:], words, self.word_bits)
         return np.stack([moved >> b & 1 for b in reversed(range(planes))]).astype(bool)
 
     def receptive_field(self, step: int, tile: int, index: int) -> Item:
@@ -115,25 +115,25 @@ class ScannerWalk:
     def keys(self, step: int, tile: int) -> list[Item]:
         """Items of K and V: one a token."""
         bits = self._planes[1][0, step]
-        tokens = bits.reshape(-1, *bits.shape[2:])  # (N, words, lanes)
-        words = self.plan.scanned(tile)
+        tokens = bits.reshape(-1, *bits.shape[2:])  # (N, words, channels of a word)
+        words, values = self.plan.scanned(tile), len(self.plan.tiles[tile].spike_words)
         items = []
-        before = -1  # row of the event before: the same row again waits a cycle
+        before = (-1, -1)  # word and bit of the row of the event before: the same row again waits a cycle
         for token, spikes in enumerate(tokens):
             kept = [(0, 1)] if token == 0 else []
-            for slot, word in enumerate(words, start=1):
+            for slot, word in enumerate(words, start=values):
                 rows = np.flatnonzero(spikes[word])
                 if len(rows):
-                    kept.append((slot, len(rows) + int(rows[0] == before)))
-                    before = int(rows[-1])
-            items.append(Item(tuple(kept), 1 + len(words)))
+                    kept.append((slot, len(rows) + int((word, rows[0]) == before)))
+                    before = (word, int(rows[-1]))
+            items.append(Item(tuple(kept), values + len(words)))
         return items
 
-    def written(self, step: int, tile: int, y: int, x: int) -> Accesses:
-        """What the writer does with one spike word."""
+    def written(self, step: int, word: int, y: int, x: int) -> Accesses:
+        """What the writer does with one spike word of a position."""
         residual, output = self.plan.shape.residual, self.plan.shape.output
         if self.layer.pool:
-            silent = self._fired is not None and not self._fired[step, y, x, tile]
+            silent = self._fired is not None and not self._fired[step, y, x, word]
             places = product(_windows(y, self.layer.height_out), _windows(x, self.layer.width_out))
             begun = [not (begins_y and begins_x) for begins_y, begins_x in places]
             return tuple(reads for reads in begun if not (silent and reads))

@@ -32,7 +32,7 @@ Amount = Callable[[LayerPlan], int]
 
 
 def needs(plan: Plan) -> list[Need]:
-    """Every limit of `CoreConfig` that depends on the network, for a core of the plan's lanes and neuron_lanes."""
+    """Every limit of `CoreConfig` that depends on the network, for a core of the plan's lanes and words."""
     lanes, network = plan.config.lanes, plan.network
     places = plan.memory.placements
     narrower = "weights of fewer bits or fewer inputs a neuron"
@@ -120,7 +120,7 @@ def plan_smallest(network: Network, **chosen: int) -> Plan:
     ValueError
         for sizes that no core has.
     """
-    array = {key: chosen[key] for key in ("lanes", "columns", "neuron_lanes") if key in chosen}
+    array = {key: chosen[key] for key in ("lanes", "word", "columns", "neuron_lanes") if key in chosen}
     trial = CoreConfig(**array, kv_rows=chosen.get("lanes", CoreConfig.lanes))
     plan = make_plan(network, trial)
     _check_possible(plan)
@@ -151,16 +151,16 @@ def _whole_blocks(rows: int) -> int:
 
 
 def common_core(*configs: CoreConfig) -> CoreConfig:
-    """A core that runs whatever any of the given cores runs; they must agree in lanes and columns.
+    """A core that runs whatever any of the given cores runs; they must agree in lanes, word, columns and neuron_lanes.
 
     Raises
     ------
     CompileError
-        for cores that differ in lanes, columns or neuron_lanes.
+        for cores that differ in lanes, word, columns or neuron_lanes.
     """
     first = configs[0]
     for other in configs:
-        for name in ("lanes", "columns", "neuron_lanes"):
+        for name in ("lanes", "word", "columns", "neuron_lanes"):
             if getattr(other, name) != getattr(first, name):
                 raise CompileError(f"cores must agree in {name}, not {getattr(first, name)} and {getattr(other, name)}")
     return CoreConfig(**{f.name: max(getattr(c, f.name) for c in configs) for f in fields(CoreConfig)})

@@ -60,5 +60,9 @@ def _check_attention(layer: Layer, where: str, lanes: int) -> None:
         raise CompileError(f"{where}: channels of a head must be a power of two, not {per_head}")
     if layer.channels_in > lanes and layer.channels_in % lanes:
         raise CompileError(
-            f"{where}: attention over {layer.channels_in} channels must fill whole words of {lanes} lanes"
+            f"{where}: attention over {layer.channels_in} channels must fill whole tiles of {lanes} lanes"
+        )
+    if layer.channels_in > lanes and per_head % lanes and lanes % per_head:
+        raise CompileError(
+            f"{where}: heads of {per_head} channels must share tiles of {lanes} lanes evenly, or fill whole ones"
         )

@@ -33,17 +33,17 @@ class Difference:
 
 def spikes_of(run: Run, plan: Plan) -> dict[str, np.ndarray]:
     """Spikes that the trace shows, int8 (T_l, B, C, H, W) by layer name; -1 where it shows none."""
-    lanes = np.unpackbits(run.trace["spikes"], axis=1, bitorder="little")[:, : plan.config.lanes]
-    return {layer.name: _spikes_of_layer(run, layer, lanes) for layer in plan.layers if not layer.readout}
+    bits = np.unpackbits(run.trace["spikes"], axis=1, bitorder="little")[:, : plan.word_bits]
+    return {layer.name: _spikes_of_layer(run, layer, bits) for layer in plan.layers if not layer.readout}
 
 
-def _spikes_of_layer(run: Run, plan: LayerPlan, lanes: np.ndarray) -> np.ndarray:
-    images, tiles, width = len(run.sums), len(plan.tiles), lanes.shape[1]
-    spikes = np.full((plan.steps, images, plan.positions, tiles, width), -1, np.int8)
+def _spikes_of_layer(run: Run, plan: LayerPlan, bits: np.ndarray) -> np.ndarray:
+    images, words, width = len(run.sums), plan.tiles[-1].spike_words.stop, bits.shape[1]
+    spikes = np.full((plan.steps, images, plan.positions, words, width), -1, np.int8)
     mine = (run.trace["layer"] == plan.index) & (run.trace["step"] < plan.steps)
     rows = run.trace[mine]
-    spikes[rows["step"], rows["image"], rows["position"], rows["tile"]] = lanes[mine]
-    spikes = spikes.reshape(*spikes.shape[:3], tiles * width)[..., : plan.layer.channels_out]  # (T, B, positions, C)
+    spikes[rows["step"], rows["image"], rows["position"], rows["word"]] = bits[mine]
+    spikes = spikes.reshape(*spikes.shape[:3], words * width)[..., : plan.layer.channels_out]  # (T, B, positions, C)
     return spikes.swapaxes(2, 3).reshape(plan.steps, images, plan.layer.channels_out, plan.height, plan.width)
 
 

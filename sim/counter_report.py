@@ -175,7 +175,7 @@ def energy(report: SimulationReport, plan: Plan, constants: Constants) -> Energy
         if layer.weight is not None:
             weights += found["weight_rows_read"] * config.lanes
         membrane += (found["membrane_reads"] + found["membrane_writes"]) * config.neuron_lanes
-        activations += (found["words_read"] + found["spike_words"]) * config.lanes
+        activations += (found["words_read"] + found["spike_words"]) * config.word
         if layer.kind == "attention":
             rows = 2 * found["kv_updates"] + found["events"]
             activations += rows * config.lanes * (constants.word_bits or config.accumulator_width)

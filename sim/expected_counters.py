@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from spikeloom.gen.plan import LayerPlan, Plan, Tile
+from spikeloom.gen.plan import LayerPlan, Plan
 from spikeloom.golden.network import Layer
 from spikeloom.golden.network.execute import Execution
 from spikeloom.rtl.core.config import CoreConfig
@@ -142,7 +142,7 @@ def _attention(plan: LayerPlan, execution: Execution, config: CoreConfig) -> dic
     groups = layer.height_in * -(-layer.width_in // config.columns)
     sops, updates, events, skipped = (np.zeros(q.shape[1], np.int64) for _ in range(4))
     for number, tile in enumerate(plan.tiles):
-        part = _channels(plan, number, tile, config.lanes)
+        part = _channels(plan, number, config.word)
         updates += _sum(k[:, :, part])
         sops += _sum(useful[:, :, part]) * tile.valid
         applied = _sum(_any_of_columns(useful[:, :, part], config.columns))
@@ -151,8 +151,7 @@ def _attention(plan: LayerPlan, execution: Execution, config: CoreConfig) -> dic
     return {"sops_done": sops, "kv_updates": updates, "events": events, "rows_skipped": skipped}
 
 
-def _channels(plan: LayerPlan, number: int, tile: Tile, word_bits: int) -> slice:
-    """Channels of Q and K that the tile's sums are made of: its own, or of the whole head that it is a part of."""
+def _channels(plan: LayerPlan, number: int, word_bits: int) -> slice:
+    """Channels of Q and K that a tile's sums are made of: of all heads that it has a part of."""
     words = plan.scanned(number)
-    stop = tile.first + tile.valid if len(words) == 1 else words.stop * word_bits
-    return slice(words.start * word_bits, stop)
+    return slice(words.start * word_bits, min(words.stop * word_bits, plan.layer.channels_in))

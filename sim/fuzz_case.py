@@ -24,9 +24,9 @@ _SIZES |= dict(parameter_words=1000, activation_words=5000, program_layers=12, k
 _SIZES |= dict(row_pixels=160, classes=12)
 CORES = (
     CoreConfig(lanes=8, columns=1, neuron_lanes=4, weight_width=8, **_SIZES),
-    CoreConfig(lanes=16, columns=2, neuron_lanes=16, weight_width=8, **_SIZES),
+    CoreConfig(lanes=48, columns=2, neuron_lanes=16, weight_width=8, **_SIZES),  # words of 16 bits
     CoreConfig(lanes=8, columns=4, neuron_lanes=1, weight_width=4, **_SIZES),
-    CoreConfig(lanes=32, columns=1, neuron_lanes=8, weight_width=4, **_SIZES),
+    CoreConfig(lanes=32, word=8, columns=1, neuron_lanes=4, weight_width=4, **_SIZES),
 )
 
 
@@ -81,7 +81,7 @@ def draw(seed: int, cores: Sequence[CoreConfig] = CORES) -> Case:
 def limits_of(config: CoreConfig) -> GraphLimits:
     """What a core's networks are drawn from: nearly all of them fit."""
     return GraphLimits(
-        channels=min(40, 4 * config.lanes),
+        channels=min(max(40, config.lanes + config.word), 4 * config.lanes),
         layers=config.program_layers - 3,
         classes=config.classes,
         weight_bits=config.weight_width,

@@ -39,8 +39,8 @@ class Run:
     layer_cycles: np.ndarray
     """The cycle at the end of each layer, likewise, int64 (B, layers + 1)."""
     trace: np.ndarray
-    """Structured array: image, cycle, layer, step, tile, position and spikes (uint8 (lanes / 8,), lane 0 in the low
-    bit), in order."""
+    """Structured array: image, cycle, layer, step, word (of its position), position and spikes (uint8 (word / 8,),
+    the first channel in the low bit), in order."""
 
 
 class VerilatedCore:
@@ -162,15 +162,15 @@ class VerilatedCore:
         layout = trace(self.config)
         words = words.reshape(-1, 2 + -(-layout.size // WORD_BITS))
         bits = np.unpackbits(words[:, 2:].copy().view(np.uint8), axis=1, bitorder="little")
-        lanes = layout["spikes"]
-        names = ["layer", "step", "tile", "position"]
+        channels = layout["spikes"]
+        names = ["layer", "step", "word", "position"]
         kinds = [(name, np.int32) for name in ("image", "cycle", *names)]
-        records = np.zeros(len(words), np.dtype([*kinds, ("spikes", np.uint8, (-(-lanes.width // 8),))]))
+        records = np.zeros(len(words), np.dtype([*kinds, ("spikes", np.uint8, (-(-channels.width // 8),))]))
         records["image"], records["cycle"] = words[:, 0], words[:, 1]
         for name in names:
             field = layout[name]
             weights = 1 << np.arange(field.width)
             records[name] = bits[:, field.offset : field.offset + field.width] @ weights
-        spikes = bits[:, lanes.offset : lanes.offset + lanes.width]
+        spikes = bits[:, channels.offset : channels.offset + channels.width]
         records["spikes"] = np.packbits(spikes, axis=1, bitorder="little")
         return records

@@ -34,7 +34,7 @@ from spikeloom.rtl.core.registers import (
 if TYPE_CHECKING:
     from spikeloom.gen.program import Program
 
-_EQUAL = ("lanes", "columns", "neuron_lanes", "weight_width", "potential_width")
+_EQUAL = ("lanes", "word", "columns", "neuron_lanes", "weight_width", "potential_width")
 """Sizes that shape a Program; of the others a core may have more than a Program needs."""
 
 

@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..primitives.ports import BlockSharedPort
 from .config import CoreConfig
 from .layouts import DESCRIPTOR, Write, spike_word
-from .ports import MemoryPort
 
 WRITE_LATENCY = 3
 """Cycles from an access's read to its write."""
@@ -18,7 +18,7 @@ def _held(config: CoreConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "valid": 1,
-            "spikes": config.lanes,
+            "spikes": config.word,
             "output": address,  # its place in the output: in the low window, or in the plane at hand
             "residual": address,  # likewise in the residual
             "has_residual": 1,
@@ -37,7 +37,7 @@ def _access(config: CoreConfig) -> data.StructLayout:
             "reads": 1,  # what is there matters
             "ends": 1,  # the word's last
             "to": config.address_width,  # is written
-            "spikes": config.lanes,  # to be joined with it; in the end what is written
+            "spikes": config.word,  # to be joined with it; in the end what is written
         }
     )
 
@@ -62,7 +62,7 @@ class ActivationWriter(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant from a cycle before words come
     words : In(stream of `layouts.spike_word`)
-    memory : Out(MemoryPort), of the activation memory
+    memory : Out(BlockSharedPort), of the activation memory
     idle : Out(1), nothing is left to write
     """
 
@@ -72,7 +72,7 @@ class ActivationWriter(wiring.Component):
             {
                 "layer": In(DESCRIPTOR),
                 "words": In(stream.Signature(spike_word(config))),
-                "memory": Out(MemoryPort(config.address_width, config.lanes)),
+                "memory": Out(BlockSharedPort(config.address_width, config.word)),
                 "idle": Out(1),
             }
         )
@@ -152,7 +152,7 @@ class ActivationWriter(wiring.Component):
         """The next access of the word at hand, which reads at `source`."""
         layer, address = self.layer, Signal(self.config.address_width)
         diagonal = Signal(self.config.address_width)  # to the window that is high in both
-        m.d.sync += diagonal.eq(layer.output.row + layer.tiles)
+        m.d.sync += diagonal.eq(layer.output.row + layer.output_position)
         lowest = held.windows & ~_without_lowest(held.windows)
         m.d.comb += address.eq(held.output)
         m.d.sync += [
@@ -165,7 +165,7 @@ class ActivationWriter(wiring.Component):
         ]
         with m.If(layer.write == Write.POOL):
             high_x, high_y = lowest[1] | lowest[3], lowest[2] | lowest[3]
-            in_row, below = Mux(high_x, layer.tiles, 0), Mux(high_x, diagonal, layer.output.row)
+            in_row, below = Mux(high_x, layer.output_position, 0), Mux(high_x, diagonal, layer.output.row)
             m.d.comb += address.eq(held.output + Mux(high_y, below, in_row))
             m.d.sync += [asked.valid.eq(held.valid & lowest.any()), asked.reads.eq((lowest & held.begun).any())]
         with m.If(layer.write == Write.ADD):
@@ -196,8 +196,8 @@ class ActivationWriter(wiring.Component):
 
     def _change(self, m, fetched, written):
         """Join the spikes with what was in the memory."""
-        adds, carried = Signal(), Signal(self.config.lanes)
-        old, carry = Signal(self.config.lanes), Signal(self.config.lanes)
+        adds, carried = Signal(), Signal(self.config.word)
+        old, carry = Signal(self.config.word), Signal(self.config.word)
         m.d.comb += [
             old.eq(Mux(fetched.reads, self.memory.data, 0)),
             carry.eq(fetched.spikes | carried),

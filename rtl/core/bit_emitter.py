@@ -39,9 +39,9 @@ class BitEmitter(wiring.Component):
         config = self.config
         # Each bit is isolated, then numbered, then added to the group's row: registers between.
         holds, held = Signal(), Signal(spike_group(config))
-        left = Signal(config.lanes)  # bits of the union not yet sent
-        selects, selected, chosen = Signal(), Signal(config.lanes), Signal(event(config))
-        lowest, rest = Signal(config.lanes), Signal(config.lanes)
+        left = Signal(config.word)  # bits of the union not yet sent
+        selects, selected, chosen = Signal(), Signal(config.word), Signal(event(config))
+        lowest, rest = Signal(config.word), Signal(config.word)
         free, numbered_free = Signal(), Signal()
         m.d.comb += [
             rest.eq(left & (left - 1)),
@@ -61,8 +61,8 @@ class BitEmitter(wiring.Component):
         with m.If(free):
             m.d.sync += [selects.eq(holds), selected.eq(lowest)]
             self._choose(m, chosen, held, left=left, lowest=lowest, rest=rest)
-        bits = range(ceil_log2(config.lanes))
-        number = Cat(Cat(selected[i] for i in range(config.lanes) if i >> b & 1).any() for b in bits)
+        bits = range(ceil_log2(config.word))
+        number = Cat(Cat(selected[i] for i in range(config.word) if i >> b & 1).any() for b in bits)
         with m.If(numbered_free):
             m.d.sync += [
                 self.events.valid.eq(selects),

@@ -1,9 +1,14 @@
 """The size of a core: everything that needs a new synthesis when it changes."""
 
+import math
 from dataclasses import asdict, dataclass
 
 from amaranth.utils import ceil_log2
 
+USUAL_WORD = 32
+"""Bits of a spike word where nobody says otherwise."""
+MOST_WORD = 64
+MOST_LANES = 256
 LANE_GROUPS = 8
 """Parts of the lanes that an event can be added to by themselves, in a core of one column."""
 
@@ -12,9 +17,9 @@ LANE_GROUPS = 8
 class CoreConfig:
     """Size of one generated core; models that fit are Programs in memory.
 
-    lanes: output channels accumulated at once, and bits of a spike word; a power of two.
+    lanes: output channels accumulated at once; a multiple of 16, at most 256, or a power of two below 16.
     columns: output positions that share a weight row; a power of two.
-    neuron_lanes: neurons updated a cycle; a power of two, at most `lanes`.
+    neuron_lanes: neurons updated a cycle; a power of two, at most `word`.
     weight_width: bits of a signed weight, 4 or 8.
     accumulator_width: bits of a signed accumulator of the array.
     potential_width: bits of membrane potentials, biases, thresholds and class sums (signed), at most 32.
@@ -23,10 +28,12 @@ class CoreConfig:
     membrane_positions: positions whose potentials the membrane memory holds.
     parameter_words: words of `neuron_lanes` pairs of bias and negated threshold.
     program_layers: descriptors, the end marker included.
-    kv_rows: rows of K^T V: the larger of `lanes` and the channels of a head; a power of two.
+    kv_rows: rows of K^T V: the larger of `lanes` and the channels of a head.
     tokens: largest number of tokens that attention sums over.
     row_pixels: pixels of an image row, times channels.
     classes: largest number of class sums.
+    word: bits of a spike word, channels of a tensor or pixels of an image row; a power of two that divides `lanes`, at
+        most 64. Default: 32, or the most that divides `lanes`.
     """
 
     lanes: int = 32
@@ -44,19 +51,27 @@ class CoreConfig:
     tokens: int = 64
     row_pixels: int = 64
     classes: int = 16
+    word: int = 0
 
     def __post_init__(self) -> None:
+        if self.word == 0 and isinstance(self.lanes, int):
+            object.__setattr__(self, "word", math.gcd(self.lanes, USUAL_WORD))
         for name, value in asdict(self).items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, not {value!r}")
-        for name in ("lanes", "columns", "neuron_lanes", "kv_rows"):
+        for name in ("word", "columns", "neuron_lanes"):
             value = getattr(self, name)
             if value & (value - 1):
                 raise ValueError(f"{name} must be a power of two, not {value!r}")
-        if not self.neuron_lanes <= self.lanes <= 128:
+        if self.lanes % 16 and self.lanes not in (1, 2, 4, 8) or self.lanes > MOST_LANES:
             raise ValueError(
-                f"lanes must be in neuron_lanes..128, not {self.lanes!r} (neuron_lanes is {self.neuron_lanes!r})"
+                f"lanes must be a multiple of 16 up to {MOST_LANES}, or a power of two below 16, not {self.lanes!r}"
             )
+        if self.word > MOST_WORD or self.lanes % self.word:
+            raise ValueError(f"word must be at most {MOST_WORD} and divide lanes ({self.lanes}), not {self.word!r}")
+        for name in ("columns", "neuron_lanes"):
+            if getattr(self, name) > self.word:
+                raise ValueError(f"{name} must be at most word ({self.word}), not {getattr(self, name)!r}")
         if self.weight_width not in (4, 8):
             raise ValueError(f"weight_width must be 4 or 8, not {self.weight_width!r}")
         if self.lanes * self.weight_width % 32:
@@ -82,7 +97,7 @@ class CoreConfig:
     @property
     def gates(self) -> int:
         """Bits by which an event says what it is added to: a column each, or an eighth of a single column's lanes."""
-        return self.columns if self.columns > 1 else min(LANE_GROUPS, self.lanes)
+        return self.columns if self.columns > 1 else min(LANE_GROUPS, self.word)
 
     @property
     def row_width(self) -> int:
@@ -105,9 +120,19 @@ class CoreConfig:
         return max(self.weight_width, self.count_width + 1)
 
     @property
+    def tile_words(self) -> int:
+        """Spike words of `word` channels that make a tile of `lanes`."""
+        return self.lanes // self.word
+
+    @property
     def neuron_words(self) -> int:
         """Words of `neuron_lanes` that make a tile of `lanes`."""
         return self.lanes // self.neuron_lanes
+
+    @property
+    def neuron_words_per_spike_word(self) -> int:
+        """Words of `neuron_lanes` that make a spike word."""
+        return self.word // self.neuron_lanes
 
     @property
     def membrane_words(self) -> int:

@@ -178,7 +178,7 @@ class Core(wiring.Component):
             self.trace_valid.eq(neurons.spikes.valid & neurons.spikes.ready),
             self.trace_word.layer.eq(parts.sequencer.layer.index),
             self.trace_word.spikes.eq(word.spikes),
-            *(self.trace_word[key].eq(word.to[key]) for key in ("step", "tile", "position")),
+            *(self.trace_word[key].eq(word.to[key]) for key in ("step", "word", "position")),
         ]
 
     def _connect_activations(self, m, parts):

@@ -4,10 +4,10 @@ from amaranth.hdl import Module
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..primitives.ports import BlockReadPort
 from .bit_emitter import BitEmitter
 from .config import CoreConfig
 from .layouts import DESCRIPTOR, event, spike_group, work_item
-from .ports import PipelinedReadPort
 from .scan_cursor import ScanCursor
 from .word_gatherer import WordGatherer
 
@@ -24,7 +24,7 @@ class EventScanner(wiring.Component):
 
     FIELD: for each plane, most significant first, tap, and channel word, the set bits of the word of each column
     become events with row ``item.row + (tap * channels + channel)``; between planes a `double`. KV: the set bits of
-    the K words become `kv` events with the V word. NONE: nothing. The last event of FIELD and NONE has `last`.
+    the K words become `kv` events with the V words. NONE: nothing. The last event of FIELD and NONE has `last`.
 
     One word read and one event a cycle, side by side; one cycle more an item.
 
@@ -36,7 +36,7 @@ class EventScanner(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant from a cycle before the first item on
     items : In(stream of `layouts.work_item`)
-    words : Out(PipelinedReadPort), of the activation memory
+    words : Out(BlockReadPort), of the activation memory
     events : Out(stream of `layouts.event`)
     rows_offered : Out, channels of the words of receptive fields read in this cycle
     """
@@ -47,7 +47,7 @@ class EventScanner(wiring.Component):
             {
                 "layer": In(DESCRIPTOR),
                 "items": In(stream.Signature(work_item(config))),
-                "words": Out(PipelinedReadPort(config.address_width, config.lanes)),
+                "words": Out(BlockReadPort(config.address_width, config.word)),
                 "events": Out(stream.Signature(event(config))),
                 "rows_offered": Out(8),
             }

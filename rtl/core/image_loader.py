@@ -20,7 +20,7 @@ class ImageLoader(wiring.Component):
     the other in this order.
 
     Two rows are buffered: one comes while the other is written. A cycle a pixel; of a row and channel a cycle for
-    each pixel in its words (``(words - 1) * hop + lanes``), and 9 a word for its planes.
+    each pixel in its words (``(words - 1) * hop + word``), and 9 a word for its planes.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class ImageLoader(wiring.Component):
                 "layer": In(DESCRIPTOR),
                 "active": In(1),
                 "pixels": In(stream.Signature(PIXEL_BITS)),
-                "writes": Out(MemoryWritePort(config.address_width, config.lanes)),
+                "writes": Out(MemoryWritePort(config.address_width, config.word)),
                 "done": Out(1),
             }
         )
@@ -84,7 +84,7 @@ class ImageLoader(wiring.Component):
     def _write(self, m, read, full):
         """Rows of the buffer into the planes' words. Returns the row that is done in this cycle, one-hot."""
         layer, config = self.layer, self.config
-        hop = image_hop(config.lanes)
+        hop = image_hop(config.word)
         at = Signal(
             data.StructLayout(
                 {
@@ -94,7 +94,7 @@ class ImageLoader(wiring.Component):
                     "word": layer.field.words.shape(),
                     "x": coordinate(),
                     "index": ceil_log2(config.row_pixels),  # of the pixel in the buffer
-                    "left": range(config.lanes + 1),  # pixels until the word is complete
+                    "left": range(config.word + 1),  # pixels until the word is complete
                     "plane": range(PIXEL_BITS),
                     "offset": config.address_width,  # of the word in a plane
                     "address": config.address_width,  # of the word in the plane at hand
@@ -102,14 +102,14 @@ class ImageLoader(wiring.Component):
             )
         )
         inside, comes, pixel = Signal(), Signal(), Signal(PIXEL_BITS)
-        bits = [Signal(config.lanes, name=f"plane_{b}") for b in range(PIXEL_BITS)]
+        bits = [Signal(config.word, name=f"plane_{b}") for b in range(PIXEL_BITS)]
         word_end, row_end = at.word == layer.field.words - 1, Signal()
         m.d.comb += [
             read.addr.eq(Cat(at.index, at.bank)),
             read.en.eq(1),
             pixel.eq(Mux(inside, read.data, 0)),
             self.writes.address.eq(at.address),
-            self.writes.data.eq(Cat(bits).word_select(at.plane, config.lanes)),
+            self.writes.data.eq(Cat(bits).word_select(at.plane, config.word)),
         ]
         m.d.sync += [comes.eq(0), inside.eq((at.x >= 0) & (at.x < layer.width))]
         with m.If(comes):
@@ -117,7 +117,7 @@ class ImageLoader(wiring.Component):
 
         def begin(channel):
             """A row of a channel."""
-            m.d.sync += [at.word.eq(0), at.x.eq(-layer.field.padding), at.left.eq(config.lanes)]
+            m.d.sync += [at.word.eq(0), at.x.eq(-layer.field.padding), at.left.eq(config.word)]
             m.d.sync += [at.channel.eq(channel), at.index.eq(channel)]
 
         with m.FSM():

@@ -29,9 +29,9 @@ class ImageSlicer(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant while words come
     enable : In(1), a word comes
-    word : In(config.lanes), pixel : In(range(config.lanes)), of the first position
+    word : In(config.word), pixel : In(range(config.word)), of the first position
     positions : In, how many there are, a cycle later
-    kept : Out(config.lanes), the last word
+    kept : Out(config.word), the last word
     gates : Out(config.gates), of the last word and pixel
     """
 
@@ -41,10 +41,10 @@ class ImageSlicer(wiring.Component):
             {
                 "layer": In(DESCRIPTOR),
                 "enable": In(1),
-                "word": In(config.lanes),
-                "pixel": In(range(config.lanes)),
+                "word": In(config.word),
+                "pixel": In(range(config.word)),
                 "positions": In(position_count(config)),
-                "kept": Out(config.lanes),
+                "kept": Out(config.word),
                 "gates": Out(config.gates),
             }
         )
@@ -52,8 +52,8 @@ class ImageSlicer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, layer = self.config, self.layer
-        fine_bits = ceil_log2(min(COARSE, config.lanes))
-        moved, fine = Signal(config.lanes), Signal(fine_bits)
+        fine_bits = ceil_log2(min(COARSE, config.word))
+        moved, fine = Signal(config.word), Signal(fine_bits)
         with m.If(self.enable):
             m.d.sync += [
                 self.kept.eq(self.word),

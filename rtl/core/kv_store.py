@@ -12,7 +12,7 @@ from .layouts import event, row_event
 class KvStore(wiring.Component):
     """Rows ``M[c][lane] = sum over tokens n of K[n, c] V[n, lane]``, where c and lane belong to one head.
 
-    A `kv` event adds its word of V to row c; an `add` event reads row c for the array, so that the spikes of Q
+    A `kv` event adds its words of V to row c; an `add` event reads row c for the array, so that the spikes of Q
     select rows of K^T V as the spikes of any layer select weights. A row that no spike of K touched since `clear`
     is zero: its `add` events are dropped and cost no accumulate. Other events pass.
 
@@ -24,7 +24,7 @@ class KvStore(wiring.Component):
 
     Members
     -------
-    head_shift : In, log2 of the channels of a head, at most log2 of the lanes (larger heads: that)
+    head_shift : In, of the descriptor
     events : In(stream of `layouts.event`)
     rows : Out(stream of `layouts.row_event`)
     updated : Out(1), a row is written in this cycle
@@ -84,7 +84,7 @@ class KvStore(wiring.Component):
         return m
 
     def _add(self, m, update, old, write):
-        """Write the row with the word of V added."""
+        """Write the row with the words of V added."""
         m.d.comb += [self.updated.eq(update.valid), write.en.eq(update.valid), write.addr.eq(update.row)]
         for lane in range(self.config.lanes):
             m.d.comb += write.data[lane].eq(Mux(update.known, old[lane], 0) + update.values[lane])

@@ -18,6 +18,7 @@ def _walk(config: CoreConfig) -> data.StructLayout:
             "tile": data.StructLayout(
                 {
                     "index": layer["tiles"],
+                    "word": address,  # number of its first spike word in a position
                     "weight_row": config.row_width,
                     "parameter": config.parameter_width,
                     "head": address,  # attention: first word of the head in a position of Q and K
@@ -142,13 +143,14 @@ class LayerLoops(wiring.Component):
     def _measure_groups(self, m):
         """Constant while the layer runs: no arithmetic in front of the loops."""
         layer, field, group = self.layer, self.layer.field, Signal(_group(self.config))
+        by = layer.output_position << layer.group
         two_a_word = (layer.write == Write.POOL) & (layer.group != 0)  # positions that share a pooled word
         m.d.sync += [
             group.positions.eq(1 << layer.group),
             group.last_x.eq((layer.width - 1) >> layer.group << layer.group),
             group.in_x.eq(field.stride << layer.group),
             group.input.eq(field.position_stride << layer.group),
-            group.output.eq(Mux(two_a_word, layer.tiles << layer.group >> 1, layer.tiles << layer.group)),
+            group.output.eq(Mux(two_a_word, by >> 1, by)),
         ]
         return group
 
@@ -165,7 +167,7 @@ class LayerLoops(wiring.Component):
             walk.tile.parameter.eq(layer.parameter_base),
         ]
         self._start_steps(m, walk)
-        self._start_positions(m, walk, tile=0)
+        self._start_positions(m, walk, word=0)
 
     def _start_steps(self, m, walk):
         """To the first step: of K and V the tokens too."""
@@ -181,15 +183,15 @@ class LayerLoops(wiring.Component):
             walk.token.value.eq(layer.value.base),
         ]
 
-    def _start_positions(self, m, walk, *, tile, step=0):
-        """To the first position: of `tile`, whose words have its number, and of the step that begins at `step`."""
+    def _start_positions(self, m, walk, *, word, step=0):
+        """To the first position: of the tile that begins with spike word `word`, of the step that begins at `step`."""
         m.d.sync += [
             walk.row.eq(0),
             walk.group.eq(0),
             walk.row.in_y.eq(-self.layer.field.padding),
             walk.group.in_x.eq(self._first_x()),
             *(at.input.eq(step) for at in (walk.row, walk.group)),
-            *(at.output.eq(tile) for at in (walk.row, walk.group)),
+            *(at.output.eq(word) for at in (walk.row, walk.group)),
         ]
 
     def _next_group(self, m, walk, mask, ends, group):
@@ -204,10 +206,10 @@ class LayerLoops(wiring.Component):
         with m.If(ends.positions & ~layer.direct):
             self._next_step(m, walk)
             following = walk.step.input + layer.input.step
-            self._start_positions(m, walk, tile=walk.tile.index, step=following)
+            self._start_positions(m, walk, word=walk.tile.word, step=following)
         with m.If(ends.positions & mask.end):
             self._start_steps(m, walk)
-            self._start_positions(m, walk, tile=walk.tile.index + 1)
+            self._start_positions(m, walk, word=walk.tile.word + self.config.tile_words)
             self._next_tile(m, walk)
 
     def _next_token(self, m, walk):
@@ -259,23 +261,24 @@ class LayerLoops(wiring.Component):
         tile, words = walk.tile, self.layer.field.words
         m.d.sync += [
             tile.index.eq(tile.index + 1),
+            tile.word.eq(tile.word + self.config.tile_words),
             tile.weight_row.eq(tile.weight_row + self.layer.tile_rows),
             tile.parameter.eq(tile.parameter + self.config.neuron_words),
         ]
-        with m.If(tile.head_word == words - 1):  # the next tile belongs to the next head
+        with m.If(tile.head_word == words - self.config.tile_words):  # the next tile belongs to the next head
             m.d.sync += [tile.head_word.eq(0), tile.head.eq(tile.head + words)]
         with m.Else():
-            m.d.sync += tile.head_word.eq(tile.head_word + 1)
+            m.d.sync += tile.head_word.eq(tile.head_word + self.config.tile_words)
 
     def _offer_item(self, m, walk, mask, kv, ends, columns):
         item, layer = self.items.payload, self.layer
-        hop = ceil_log2(image_hop(self.config.lanes))
+        hop = ceil_log2(image_hop(self.config.word))
         word = Mux(layer.direct, walk.group.in_x >> hop, 0)  # of the image's row: the one that has the whole window
         head = Mux(layer.kind == Kind.ATTENTION, walk.tile.head, word)
         m.d.comb += [
             item.scan.eq(Mux(kv, Scan.KV, Mux(mask.scan, Scan.FIELD, Scan.NONE))),
             item.pointer.eq(Mux(kv, walk.token.key, layer.input.base + walk.group.input) + head),
-            item.value_pointer.eq(walk.token.value + walk.tile.index),
+            item.value_pointer.eq(walk.token.value + walk.tile.word),
             item.x.eq(Mux(layer.direct, walk.group.in_x[:hop], walk.group.in_x)),
             item.y.eq(walk.row.in_y),
             item.columns.eq(columns),
@@ -302,7 +305,7 @@ class LayerLoops(wiring.Component):
             work.words.eq(Mux(ends.tiles, tail_words, config.neuron_words)),
             work.columns.eq(columns),
             to.step.eq(walk.step.index),
-            to.tile.eq(walk.tile.index),
+            to.word.eq(walk.tile.word),
             to.position.eq(walk.group.position),
             to.x.eq(walk.group.x),
             to.y.eq(walk.row.y),

@@ -37,6 +37,7 @@ class Scan(enum.Enum, shape=unsigned(2)):  # type: ignore[call-arg]
 
 _ADDRESS = 18  # of a spike word or weight row: all block memory of the largest ECP5 in words of 16 bits
 _SIZE = 10
+_SPIKE_WORD = 12  # number of a spike word in its position
 
 
 def tensor(*strides: str) -> data.StructLayout:
@@ -70,12 +71,13 @@ FIELD = data.StructLayout(
 NEURON = data.StructLayout({"hard": 1, "strict": 1, "leak": 1})
 """As `golden.network.Neuron`."""
 
-DESCRIPTOR_VERSION = 4
+DESCRIPTOR_VERSION = 5
 """Of `DESCRIPTOR`: raised whenever a field moves or changes its meaning; the core says it, a Program is made for one.
 2: nested, 17 words, strides of their own for K and V. 3: parameters are negated thresholds and biases, of strict
-neurons less one. 4: the image in words of adjacent pixels, groups of positions."""
+neurons less one. 4: the image in words of adjacent pixels, groups of positions. 5: spike words
+apart from lanes."""
 
-DESCRIPTOR_WORDS = 17
+DESCRIPTOR_WORDS = 18
 
 DESCRIPTOR = data.StructLayout(
     {
@@ -91,14 +93,14 @@ DESCRIPTOR = data.StructLayout(
         "input": TENSOR,  # base: first tap of output position 0 (padding may make it negative), top plane
         "key": tensor("step"),
         "value": tensor("step"),
-        "head_shift": 4,  # log2 of the channels of a head, at most log2 of the lanes
+        "head_shift": 4,  # log2 of the channels of a head, or where the lanes are fewer of these, rounded up
         "field": FIELD,
         # neurons
         "width": _SIZE,
         "height": _SIZE,
         "positions": 16,  # width * height
         "tiles": 10,
-        "tile_tail": 8,  # valid lanes of the last tile
+        "tile_tail": 9,  # valid lanes of the last tile
         "weight_base": _ADDRESS,
         "tile_rows": _ADDRESS,
         "parameter_base": 16,
@@ -106,6 +108,7 @@ DESCRIPTOR = data.StructLayout(
         # what is written
         "write": Write,
         "output": TENSOR,  # base: of the least significant plane
+        "output_position": _SIZE,  # words from one position to the next
         "output_width": _SIZE,
         "output_height": _SIZE,
         "output_planes": 4,
@@ -147,7 +150,7 @@ def work_item(config: CoreConfig) -> data.StructLayout:
         {
             "scan": Scan,
             "pointer": config.address_width,  # FIELD: first tap of column 0, top plane; KV: first word of K
-            "value_pointer": config.address_width,  # KV: the tile's word of V
+            "value_pointer": config.address_width,  # KV: the tile's first word of V
             "x": coordinate(),  # of the first tap of column 0; image: in the word at `pointer`
             "y": coordinate(),
             "columns": position_count(config),  # valid columns; image: valid positions
@@ -165,7 +168,7 @@ def slot(config: CoreConfig) -> data.StructLayout:
             "reads": 1,  # the word at `address`; else it is zero
             "again": 1,  # the word of the slot before instead
             "address": config.address_width,
-            "pixel": range(config.lanes),  # image: of the word, that the tap sees from the first position
+            "pixel": range(config.word),  # image: of the word, that the tap sees from the first position
             "positions": position_count(config),  # image: valid ones
             "column": range(config.columns + 1),
             "complete": 1,  # the last column of a group, or a marker
@@ -174,6 +177,7 @@ def slot(config: CoreConfig) -> data.StructLayout:
             "image": 1,  # the word is of a plane of the image
             "kv": 1,  # the word is of K
             "value": 1,  # the word is of V
+            "value_word": range(config.tile_words),  # which of the tile
             "clear": 1,
             "marker": MARKER,
         }
@@ -187,8 +191,8 @@ def spike_group(config: CoreConfig) -> data.StructLayout:
     """
     return data.StructLayout(
         {
-            "spikes": data.ArrayLayout(config.lanes, config.columns),
-            "values": config.lanes,  # kv: the word of V
+            "spikes": data.ArrayLayout(config.word, config.columns),
+            "values": config.lanes,  # kv: the words of V
             "row": config.row_width,
             "image": 1,
             "kv": 1,
@@ -207,9 +211,9 @@ def event(config: CoreConfig) -> data.StructLayout:
         {
             "row": config.row_width,
             "gates": config.gates,  # the columns that spike, or the parts of the lanes that the row is added to
-            "values": config.lanes,  # kv: the word of V
+            "values": config.lanes,  # kv: the words of V
             "add": 1,  # the row, to the sums of the columns
-            "kv": 1,  # the word of V, to a row of K^T V
+            "kv": 1,  # the words of V, to a row of K^T V
             "clear": 1,  # the rows of K^T V, before anything else
             "marker": MARKER,
         }
@@ -237,11 +241,11 @@ def destination(config: CoreConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "step": 5,
-            "tile": 10,
+            "word": _SPIKE_WORD,
             "position": 16,
             "x": _SIZE,
             "y": _SIZE,
-            "offset": config.address_width,  # of the word in a plane; pooling: of (y // 2, x // 2)
+            "offset": config.address_width,  # of the word in a plane; pooling: that of (y // 2, x // 2)
             "out": config.address_width,  # the step's first word in the output
             "residual": config.address_width,  # the step's first word in the residual
             "has_residual": 1,  # the residual has this step
@@ -250,7 +254,10 @@ def destination(config: CoreConfig) -> data.StructLayout:
 
 
 def job(config: CoreConfig) -> data.StructLayout:
-    """Sequencer to neuron unit: one group of output positions of one tile at one step."""
+    """Sequencer to neuron unit: one group of output positions of one tile at one step.
+
+    `to` is where the tile's first spike word goes.
+    """
     return data.StructLayout(
         {
             "active": 1,  # else the step is masked: zero spikes, no membrane access
@@ -283,9 +290,9 @@ def potentials(config: CoreConfig) -> data.ArrayLayout:
 
 def spike_word(config: CoreConfig) -> data.StructLayout:
     """Neuron unit to activation writer."""
-    return data.StructLayout({"spikes": config.lanes, "to": destination(config)})
+    return data.StructLayout({"spikes": config.word, "to": destination(config)})
 
 
 def trace(config: CoreConfig) -> data.StructLayout:
     """What a neuron layer fired, before pooling and residual."""
-    return data.StructLayout({"layer": 8, "step": 5, "tile": 10, "position": 16, "spikes": config.lanes})
+    return data.StructLayout({"layer": 8, "step": 5, "word": _SPIKE_WORD, "position": 16, "spikes": config.word})

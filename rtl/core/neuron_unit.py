@@ -24,10 +24,11 @@ def _control(config: CoreConfig) -> data.StructLayout:
             "first": 1,
             "last": 1,
             "final": 1,
-            "word": range(config.neuron_words + 1),  # of the tile
-            "word_end": 1,  # the last word of its column
+            "part": range(config.neuron_words_per_spike_word),  # of the spike word
+            "complete": 1,  # the last part of its spike word
             "job_end": 1,  # the last word of its job
             "membrane": config.membrane_width,  # address of the potentials
+            "result": config.result_width,  # address of the class sums
             "to": destination(config),
         }
     )
@@ -48,10 +49,10 @@ class NeuronUnit(wiring.Component):
     touches no potential and fires nothing. A readout integrates without firing, adds the bias once, and sends its
     final potentials to the results.
 
-    A word of `neuron_lanes` a cycle; its spikes are in the queue of spike words after `STAGES` cycles. Nothing stops
-    on the way: a word starts when the queue has room for all that are. Potentials come back in the same order after
-    each fence, so a job with `fence` that reads some starts `FENCE` cycles after the one with the fence before, and
-    as much later as that was held up.
+    A word of `neuron_lanes` a cycle, of a masked job a spike word; its spikes are in the queue of spike words after
+    `STAGES` cycles. Nothing stops on the way: a word starts when the queue has room for all that are. Potentials lie
+    as [word][position] and come back in the same order after each fence, so a job with `fence` that reads some starts
+    `FENCE` cycles after the one with the fence before, and as much later as that was held up.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class NeuronUnit(wiring.Component):
     parameters : Out(MemoryReadPort of `layouts.parameters`), latency 2
     membrane_reads : Out(MemoryReadPort of `layouts.potentials`), latency 2
     membrane_writes : Out(MemoryWritePort of `layouts.potentials`)
-    spikes : Out(stream of `layouts.spike_word`), one a column of a job
+    spikes : Out(stream of `layouts.spike_word`), those of the tile for each column of a job
     results : Out(MemoryWritePort of `layouts.potentials`), words of class sums
     finished : Out(1), the last word of a job leaves the pipeline; its spikes come a cycle later
     """
@@ -105,12 +106,17 @@ class NeuronUnit(wiring.Component):
         config, now, layer = self.config, self.jobs.payload, self.layer
         control, to = Signal(_control(config)), Signal.like(now.to)
         column, word = Signal(range(config.gates + 1)), Signal(range(config.neuron_words + 1))
-        first, reads, word_end, column_end, go = Signal(), Signal(), Signal(), Signal(), Signal()
+        plane = Signal(config.membrane_width)  # of the word: where the potentials of its positions begin
+        part_bits = ceil_log2(config.neuron_words_per_spike_word)
+        part, spike_word, last_word = word[:part_bits], word[part_bits:], Signal.like(word)
+        first, reads, complete, word_end, column_end, go = (Signal() for _ in range(6))
         readout = layer.kind == Kind.READOUT
         fence = now.fence & (word == 0) & ((column == 0) | readout)
-        membrane = (Mux(readout, 0, to.position) << ceil_log2(config.neuron_words)) + word
+        membrane = Mux(readout, 0, to.position) + plane
         m.d.comb += [
-            word_end.eq(~now.active | (word == now.words - 1)),
+            last_word.eq(now.words - 1),
+            complete.eq(~now.active | part.all() | (word == last_word)),
+            word_end.eq(complete & (spike_word == last_word[part_bits:])),
             column_end.eq(word_end & (column == now.columns - 1)),
             first.eq(now.first & (~readout | (column == 0))),
             reads.eq(now.active & ~first),
@@ -125,19 +131,25 @@ class NeuronUnit(wiring.Component):
             control.first.eq(first),
             control.last.eq(now.last & (~readout | (column == now.columns - 1))),
             control.final.eq(now.final & (column == now.columns - 1)),
-            control.word.eq(word),
-            control.word_end.eq(word_end),
+            control.part.eq(part),
+            control.complete.eq(complete),
             control.job_end.eq(column_end),
             control.membrane.eq(membrane),
+            control.result.eq(now.parameter + word - layer.parameter_base),
             control.to.eq(to),
             selector.sums.eq(self.sums.payload),
         ]
         with m.If(go):
-            m.d.sync += word.eq(Mux(word_end, 0, word + 1))
+            # of a masked job one word stands for all of its spike word
+            following = Mux(now.active, word + 1, (spike_word + 1) << part_bits)
+            m.d.sync += [
+                word.eq(Mux(word_end, 0, following)),
+                plane.eq(Mux(word_end, 0, plane + config.membrane_positions)),
+            ]
             with m.If(word_end):
                 m.d.sync += column.eq(Mux(column_end, 0, column + 1))
         self._select(m, selector, column, word, moves=go & word_end, ends=column_end)
-        self._place(m, to, column, moves=go & word_end, ends=column_end)
+        self._place(m, to, column, spike_word, moves=go & word_end, ends=column_end)
         return go, control
 
     def _held(self, m, go, fence):
@@ -170,20 +182,21 @@ class NeuronUnit(wiring.Component):
         with m.If(moves):
             m.d.sync += first.eq(Mux(ends, 0, first + part))
 
-    def _place(self, m, to, column, *, moves, ends):
-        """Where the column's word goes: the job's place, moved on by the columns before."""
+    def _place(self, m, to, column, spike_word, *, moves, ends):
+        """Where a spike word goes: the job's place, moved on by the columns and words before."""
         first = self.jobs.payload.to
         offset = Signal.like(first.offset)
         m.d.comb += [
             to.eq(first),
             to.position.eq(first.position + column),
             to.x.eq(first.x + column),
-            to.offset.eq(first.offset + offset),
+            to.word.eq(first.word + spike_word),
+            to.offset.eq(first.offset + offset + spike_word),
         ]
         # two positions share a pooled word
         stays = (self.layer.write == Write.POOL) & ~to.x[0]
         with m.If(moves):
-            m.d.sync += offset.eq(Mux(ends, 0, offset + Mux(stays, 0, self.layer.tiles)))
+            m.d.sync += offset.eq(Mux(ends, 0, offset + Mux(stays, 0, self.layer.output_position)))
 
     def _integrate(self, m, selector, control):
         """The neurons; sums, parameters and potentials of their word are here two cycles after its issue."""
@@ -208,12 +221,11 @@ class NeuronUnit(wiring.Component):
 
     def _retire(self, m, valid, control, lanes):
         """Write potentials and class sums, gather the spike word."""
-        config = self.config
         m.d.comb += [
             self.membrane_writes.enable.eq(valid & control.active & ~control.last),
             self.membrane_writes.address.eq(control.membrane),
             self.results.enable.eq(valid & control.final),
-            self.results.address.eq((control.to.tile << ceil_log2(config.neuron_words)) + control.word),
+            self.results.address.eq(control.result),
         ]
         for i, lane in enumerate(lanes):
             m.d.comb += [self.membrane_writes.data[i].eq(lane.left), self.results.data[i].eq(lane.left)]
@@ -221,17 +233,17 @@ class NeuronUnit(wiring.Component):
         self._gather(m, valid, control, Cat(lane.spike for lane in lanes))
 
     def _gather(self, m, valid, control, spikes):
-        """Words of `neuron_lanes` spikes into one of `lanes`, and that into the queue."""
+        """Words of `neuron_lanes` spikes into a spike word, and that into the queue."""
         config, found = self.config, Signal(spike_word(self.config), reset_less=True)
         complete = Signal()
-        for word in range(config.neuron_words):
-            with m.If(valid & (control.word == word)):
-                m.d.sync += found.spikes.word_select(word, config.neuron_lanes).eq(spikes)
-            with m.Elif(valid & (control.word == 0)):
-                m.d.sync += found.spikes.word_select(word, config.neuron_lanes).eq(0)
+        for part in range(config.neuron_words_per_spike_word):
+            with m.If(valid & (control.part == part)):
+                m.d.sync += found.spikes.word_select(part, config.neuron_lanes).eq(spikes)
+            with m.Elif(valid & (control.part == 0)):
+                m.d.sync += found.spikes.word_select(part, config.neuron_lanes).eq(0)
         m.d.sync += [
             found.to.eq(control.to),
-            complete.eq(valid & control.word_end & (self.layer.kind != Kind.READOUT)),
+            complete.eq(valid & control.complete & (self.layer.kind != Kind.READOUT)),
         ]
         queue = m.submodules.queue
         m.d.comb += [queue.w_data.eq(found), queue.w_en.eq(complete)]

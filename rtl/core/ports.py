@@ -26,62 +26,6 @@ class MemoryReadPort(wiring.Signature):
         super().__init__({"enable": Out(1), "address": Out(address_width), "data": In(shape)})
 
 
-class PipelinedReadPort(wiring.Signature):
-    """Reads of a block memory with its output register, a word a cycle.
-
-    Parameters
-    ----------
-    address_width : int, bits of an address
-    shape : shape-like, of a word
-
-    Members
-    -------
-    enable : Out(1)
-        A word is read in this cycle.
-    address : Out(address_width)
-        Of the word; means nothing without `enable`.
-    data : In(shape)
-        The word, two cycles later, for one cycle.
-    """
-
-    def __init__(self, address_width, shape):
-        super().__init__({"enable": Out(1), "address": Out(address_width), "data": In(shape)})
-
-
-class MemoryPort(wiring.Signature):
-    """One port of a block memory with its output register: a read or a write a cycle.
-
-    Parameters
-    ----------
-    address_width : int, bits of an address
-    shape : shape-like, of a word
-
-    Members
-    -------
-    enable : Out(1)
-        A word is read or written in this cycle.
-    write : Out(1)
-        It is written; means nothing without `enable`, like `address`.
-    address : Out(address_width)
-        Of the word.
-    write_data : Out(shape)
-        The word to write; means nothing without `enable` and `write`.
-    data : In(shape)
-        The word that was read, two cycles later, for one cycle.
-    """
-
-    def __init__(self, address_width, shape):
-        super().__init__(
-            {
-                "enable": Out(1),
-                "write": Out(1),
-                "address": Out(address_width),
-                "write_data": Out(shape),
-                "data": In(shape),
-            }
-        )
-
-
 class MemoryWritePort(wiring.Signature):
     """Writes to a memory that always has time.
 

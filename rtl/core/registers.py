@@ -13,8 +13,8 @@ from .counters import COUNTERS
 from .layouts import DESCRIPTOR_VERSION, DESCRIPTOR_WORDS, WORD_BITS, parameters
 
 IDENTITY = 0x53504C31  # "SPL1"
-MAP_VERSION = 3
-"""Of everything on this page; a driver refuses another one."""
+MAP_VERSION = 4
+"""Of everything on this page; a driver refuses another one. 4: the core says the bits of its spike words."""
 
 REGION_SHIFT = 24
 ADDRESS_BITS = REGION_SHIFT + 4
@@ -90,6 +90,7 @@ CAPABILITIES = (
     "tokens",
     "row_pixels",
     "classes",
+    "word",
 )
 """Words from `Register.CAPABILITIES` on: versions, engines, then all of `CoreConfig`. New ones go to the end."""
 

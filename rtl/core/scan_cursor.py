@@ -14,7 +14,8 @@ def _place(config: CoreConfig) -> data.StructLayout:
     counts = DESCRIPTOR["field"].shape
     return data.StructLayout(
         {
-            "value": 1,  # KV: at the word of V, which comes first
+            "value": 1,  # KV: at the words of V, which come first
+            "value_word": range(config.tile_words),
             "double": 1,  # FIELD: between two planes
             "plane": counts["planes"].shape,
             "tap_y": counts["kernel"].shape,
@@ -57,7 +58,7 @@ class ScanCursor(wiring.Component):
 
         FIELD   for plane, most significant first: for tap y, for tap x, for word, for column: a slot
                 between planes: a slot with `double`
-        KV      a slot for the word of V, then one for each word of K
+        KV      a slot for each word of V of the tile, then one for each word of K
         NONE    a slot
 
     Of an image (a direct layer) it is: for tap y, for channel, for tap x: a slot, all of a channel with the same word.
@@ -91,6 +92,9 @@ class ScanCursor(wiring.Component):
         started, free = Signal(), Signal()
         item, at = Signal(work_item(self.config)), Signal(_place(self.config))
         last = self._limits(m)
+        last_value, tail_value = Signal(range(self.config.tile_words)), Signal(range(self.config.tile_words))
+        m.d.sync += tail_value.eq((self.layer.tile_tail - 1) >> ceil_log2(self.config.word))
+        m.d.comb += last_value.eq(Mux(item.tail, tail_value, self.config.tile_words - 1))
         ends = self._look(m, item, at, last)
         m.d.comb += [free.eq(~self.slots.valid | self.slots.ready), self.items.ready.eq(~started)]
         with m.If(free):
@@ -103,7 +107,7 @@ class ScanCursor(wiring.Component):
             with m.If(ends.item):
                 m.d.sync += started.eq(0)
             with m.Elif(at.value):
-                m.d.sync += at.value.eq(0)
+                m.d.sync += [at.value.eq(at.value_word != last_value), at.value_word.eq(at.value_word + 1)]
             with m.Elif(at.double):
                 m.d.sync += at.double.eq(0)
             with m.Else():
@@ -112,13 +116,13 @@ class ScanCursor(wiring.Component):
 
     def _limits(self, m):
         field, direct, last = self.layer.field, self.layer.direct, Signal(_LIMITS)
-        channels = ((field.words - 1) << ceil_log2(self.config.lanes)) + field.tail
+        channels = ((field.words - 1) << ceil_log2(self.config.word)) + field.tail
         m.d.sync += [
             last.word.eq(field.words - 1),
             last.tap_x.eq(Mux(direct, field.tail, field.kernel) - 1),
             last.tap_y.eq(field.kernel - 1),
             last.rows.eq(Mux(direct, field.words, channels)),
-            last.word_rows.eq(Mux(direct, 1, self.config.lanes)),
+            last.word_rows.eq(Mux(direct, 1, self.config.word)),
         ]
         return last
 
@@ -130,6 +134,7 @@ class ScanCursor(wiring.Component):
             *(address.eq(new.pointer) for address in starts),
             at.plane.eq(self.layer.field.planes - 1),
             at.value.eq(new.scan == Scan.KV),
+            at.value_word.eq(0),
             at.y.eq(new.y),
             *(x.eq(new.x) for x in (at.first_x, at.x)),
             *(row.eq(new.row) for row in (at.tap_row, at.row)),
@@ -157,11 +162,11 @@ class ScanCursor(wiring.Component):
     def _offer(self, m, item, at, ends, last):
         now, is_kv, direct = self.slots.payload, item.scan == Scan.KV, self.layer.direct
         marks = at.value | at.double | (item.scan == Scan.NONE)
-        channels = Mux(at.word == last.word, self.layer.field.tail, self.config.lanes)
+        channels = Mux(at.word == last.word, self.layer.field.tail, self.config.word)
         m.d.sync += [
             now.reads.eq(is_kv | ((item.scan == Scan.FIELD) & ~at.double & self._inside(item, at))),
             now.again.eq(direct & (at.word != 0)),
-            now.address.eq(Mux(at.value, item.value_pointer, at.address)),
+            now.address.eq(Mux(at.value, item.value_pointer + at.value_word, at.address)),
             now.pixel.eq(at.x),
             now.positions.eq(item.columns),
             now.column.eq(at.column),
@@ -171,7 +176,8 @@ class ScanCursor(wiring.Component):
             now.image.eq(direct),
             now.kv.eq(is_kv),
             now.value.eq(at.value),
-            now.clear.eq(at.value & item.clear),
+            now.value_word.eq(at.value_word),
+            now.clear.eq(at.value & item.clear & (at.value_word == 0)),
             now.marker.tail.eq(item.tail),
             now.marker.double.eq(at.double),
             now.marker.last.eq(ends.item & ~is_kv),

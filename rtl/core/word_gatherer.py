@@ -4,18 +4,18 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..primitives.ports import BlockReadPort
 from .config import CoreConfig
 from .image_slicer import ImageSlicer
 from .layouts import DESCRIPTOR, slot, spike_group
-from .ports import PipelinedReadPort
 
 
 class WordGatherer(wiring.Component):
     """Slots become groups: one word of channels of every column, those without a spike dropped.
 
-    A group without a spike is kept for its marker: `last`, `clear`, or `double` of sums that are not zero. The word
-    of V of a KV item goes with all groups of the item. Of a word of the image only the gates of the slot's tap are left
-    (`ImageSlicer`).
+    A group without a spike is kept for its marker: `last`, `clear`, or `double` of sums that are not zero. The words
+    of V of a KV item go with all groups of the item that come after them. Of a word of the image only the gates of the
+    slot's tap are left (`ImageSlicer`).
 
     A slot a cycle. A group leaves four cycles after its last slot.
 
@@ -27,7 +27,7 @@ class WordGatherer(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant while slots come
     slots : In(stream of `layouts.slot`)
-    words : Out(PipelinedReadPort), of the activation memory
+    words : Out(BlockReadPort), of the activation memory
     groups : Out(stream of `layouts.spike_group`), must be taken at once
     room : In(1), five groups can be taken: of this slot, and of the four on their way
     rows_offered : Out, channels of the words of receptive fields of which some column is read, in this cycle
@@ -39,7 +39,7 @@ class WordGatherer(wiring.Component):
             {
                 "layer": In(DESCRIPTOR),
                 "slots": In(stream.Signature(slot(config))),
-                "words": Out(PipelinedReadPort(config.address_width, config.lanes)),
+                "words": Out(BlockReadPort(config.address_width, config.word)),
                 "groups": Out(stream.Signature(spike_group(config))),
                 "room": In(1),
                 "rows_offered": Out(8),
@@ -57,7 +57,7 @@ class WordGatherer(wiring.Component):
         ]
         # two cycles after a slot its word comes, another later it can be cut, another later it is here
         asked, coming, whole, here = (Signal.like(now, name=name) for name in ("asked", "coming", "whole", "here"))
-        asks, comes, cuts, valid, word = Signal(), Signal(), Signal(), Signal(), Signal(self.config.lanes)
+        asks, comes, cuts, valid, word = Signal(), Signal(), Signal(), Signal(), Signal(self.config.word)
         m.submodules.slicer = slicer = ImageSlicer(config=self.config)
         found = Mux(coming.reads, self.words.data, 0)
         m.d.comb += [
@@ -81,15 +81,18 @@ class WordGatherer(wiring.Component):
         return m
 
     def _join(self, m, valid, here, word):
-        """The words of the columns so far, and the word of V."""
+        """The words of the columns so far, and the words of V."""
         group, spikes, values = self.groups.payload, Mux(here.value, 0, word), Signal(self.config.lanes)
         for c in range(self.config.columns):
-            before = Signal(self.config.lanes, name=f"before_{c}")
+            before = Signal(self.config.word, name=f"before_{c}")
             m.d.comb += group.spikes[c].eq(Mux(here.column == c, spikes, Mux(here.column > c, before, 0)))
             with m.If(valid & (here.column == c)):
                 m.d.sync += before.eq(spikes)
-        with m.If(valid & here.value):
-            m.d.sync += values.eq(word)
+        for i in range(self.config.tile_words):
+            with m.If(valid & here.value & (here.value_word == i)):
+                m.d.sync += values.word_select(i, self.config.word).eq(word)
+            with m.Elif(valid & here.value & (here.value_word == 0)):  # the last tile may have fewer
+                m.d.sync += values.word_select(i, self.config.word).eq(0)
         m.d.comb += [
             group.values.eq(values),
             *(group[key].eq(here[key]) for key in ("row", "image", "kv", "clear", "marker")),

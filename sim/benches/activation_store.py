@@ -11,7 +11,7 @@ from spikeloom.sim.bench import parameters, start
 
 CASES = [
     {"config": dict(lanes=4, neuron_lanes=4, kv_rows=4, activation_words=2)},
-    {"config": dict(lanes=32, neuron_lanes=2, activation_words=37)},
+    {"config": dict(lanes=48, neuron_lanes=2, kv_rows=48, activation_words=37)},
 ]
 
 
@@ -31,7 +31,7 @@ async def two_ports(dut):
         scan, access, write = (random.random() < 0.6 for _ in range(3))
         scan, write = scan and bool(words), write or not words
         at = random.choice(known) if words else 0
-        to, value = random.randrange(config.activation_words) if write else at, random.getrandbits(config.lanes)
+        to, value = random.randrange(config.activation_words) if write else at, random.getrandbits(config.word)
         scan_at = random.choice(known) if words else 0
         scan = scan and not (access and write and scan_at == to)
         dut.scanner__enable.value, dut.scanner__address.value = int(scan), scan_at

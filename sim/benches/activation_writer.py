@@ -13,7 +13,7 @@ from spikeloom.sim.bench import cycle, idle_cycles, pack, parameters, send, star
 
 CASES = [
     {"config": dict(lanes=4, neuron_lanes=4, kv_rows=4, activation_words=1000)},
-    {"config": dict(lanes=32, columns=2, neuron_lanes=8)},
+    {"config": dict(lanes=48, columns=2, neuron_lanes=8, kv_rows=48)},
 ]
 
 
@@ -25,7 +25,7 @@ class Memory:
     """Starts with garbage: whatever is not written before it is read shows."""
 
     def __init__(self, dut, config):
-        self.words = [random.getrandbits(config.lanes) for _ in range(config.activation_words)]
+        self.words = [random.getrandbits(config.word) for _ in range(config.activation_words)]
         self.reads, self.writes = [], []  # their cycles
         cocotb.start_soon(self._run(dut))
 
@@ -49,7 +49,7 @@ class Memory:
 def random_spikes(config, steps, height, width, tiles):
     """uint8 (steps, height, width, tiles, lanes); some words are silent."""
     density = random.choice((0.05, 0.5))
-    spikes = np.random.default_rng(random.getrandbits(32)).random((steps, height, width, tiles, config.lanes))
+    spikes = np.random.default_rng(random.getrandbits(32)).random((steps, height, width, tiles, config.word))
     return (spikes < density).astype(np.uint8)
 
 
@@ -58,7 +58,7 @@ def word_of(bits):
 
 
 def bits_of(config, word):
-    return [word >> i & 1 for i in range(config.lanes)]
+    return [word >> i & 1 for i in range(config.word)]
 
 
 async def begin(dut):
@@ -103,7 +103,7 @@ def destinations(step, height, width, tiles, *, out, half=False, **more):
             for x in range(width):
                 place = (y // 2 * out_width + x // 2) if half else y * width + x
                 yield dict(
-                    step=step, tile=tile, position=y * width + x, x=x, y=y, offset=place * tiles + tile, out=out, **more
+                    step=step, word=tile, position=y * width + x, x=x, y=y, offset=place * tiles + tile, out=out, **more
                 )
 
 
@@ -116,7 +116,7 @@ async def stores(dut, idle):
     words, wanted = [], {}
     for step in range(2):
         for to in destinations(step, 3, 4, 2, out=100 + 24 * step):
-            word = word_of(spikes[step, to["y"], to["x"], to["tile"]])
+            word = word_of(spikes[step, to["y"], to["x"], to["word"]])
             words.append({"spikes": word, "to": to})
             wanted[to["out"] + to["offset"]] = word
     await write(dut, config, memory, {"write": Write.STORE}, words, [[False]] * len(words), idle=idle)
@@ -144,16 +144,16 @@ async def pools(dut, idle):
         tiles = random.randint(1, 2)
         spikes = random_spikes(config, 1, height, width, tiles)
         out_width = (width + 1) // 2
-        layer = dict(write=Write.POOL, tiles=tiles, output=dict(row=out_width * tiles))
+        layer = dict(write=Write.POOL, output_position=tiles, output=dict(row=out_width * tiles))
         layer |= dict(output_width=out_width, output_height=(height + 1) // 2)
         words = [
-            {"spikes": word_of(spikes[0, to["y"], to["x"], to["tile"]]), "to": to}
+            {"spikes": word_of(spikes[0, to["y"], to["x"], to["word"]]), "to": to}
             for to in destinations(0, height, width, tiles, out=77, half=True)
         ]
         accesses = [pool_accesses(w, height, width) for w in words]
         await write(dut, config, memory, layer, words, accesses, idle=idle)
         pooled = max_pool(spikes[0])
-        for place, wanted in enumerate(pooled.reshape(-1, config.lanes)):
+        for place, wanted in enumerate(pooled.reshape(-1, config.word)):
             assert bits_of(config, memory.words[77 + place]) == wanted.tolist(), (height, width, place)
         if not idle:  # the port is hardly ever idle: two cycles a window that is read, one that is not
             assert memory.writes[-1] - memory.writes[0] <= 2 * sum(map(len, accesses)) + accesses.count([])
@@ -178,7 +178,7 @@ async def adds(dut, idle, in_place):
     for planes, out_planes in ((1, 1), (1, 2), (2, 2), (2, 3), (3, 3)):
         top = (1 << out_planes) - 2 if out_planes == planes else (1 << planes) - 1
         rng = np.random.default_rng(random.getrandbits(32))
-        before = rng.integers(0, top + 1, (height * width * tiles, config.lanes))
+        before = rng.integers(0, top + 1, (height * width * tiles, config.word))
         spikes = random_spikes(config, 2, height, width, tiles)
         base, out = 200, 200 if in_place else 400
         layer = dict(write=Write.ADD, residual=dict(plane=plane), residual_planes=planes)
@@ -189,7 +189,7 @@ async def adds(dut, idle, in_place):
                 for place, values in enumerate(before):
                     memory.words[base + p * plane + place] = word_of(values >> p & 1)
             words = [
-                {"spikes": word_of(spikes[step, to["y"], to["x"], to["tile"]]), "to": to}
+                {"spikes": word_of(spikes[step, to["y"], to["x"], to["word"]]), "to": to}
                 for to in destinations(step, height, width, tiles, out=out, residual=base, has_residual=has)
             ]
             accesses = [[bool(has) and p < planes for p in range(out_planes)]] * len(words)

@@ -11,7 +11,7 @@ from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, receive, s
 
 CASES = [
     {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4, weight_rows=300)},
-    {"config": dict(lanes=8, columns=2, neuron_lanes=2, kv_rows=16, weight_width=4, weight_rows=600)},
+    {"config": dict(lanes=48, columns=2, neuron_lanes=2, kv_rows=48, weight_width=4, weight_rows=600)},
     {"config": dict(lanes=32, columns=4, neuron_lanes=8, weight_rows=1000)},
 ]
 
@@ -24,7 +24,7 @@ def random_group(config):
     density = random.choice((0, 0, 0.1, 0.6, 1))
     kv, image = random.random() < 0.3, random.random() < 0.3
     spikes = [
-        sum((random.random() < density) << i for i in range(config.lanes)) * (not kv or c == 0)
+        sum((random.random() < density) << i for i in range(config.word)) * (not kv or c == 0)
         for c in range(config.columns)
     ]
     if image:
@@ -32,7 +32,7 @@ def random_group(config):
     return {
         "spikes": spikes,
         "values": random.getrandbits(config.lanes),
-        "row": random.randrange(config.weight_rows - config.lanes),
+        "row": random.randrange(config.weight_rows - config.word),
         "image": int(image),
         "kv": int(kv and not image),
         "clear": int(kv and not image and not any(spikes)),
@@ -43,7 +43,7 @@ def random_group(config):
 def events_of(config, group):
     """One a bit of any column, of an image one for all; else one for the marker; `last` with the last of them."""
     found = []
-    for bit in range(1 if group["image"] else config.lanes):
+    for bit in range(1 if group["image"] else config.word):
         gates = group["spikes"][0] if group["image"] else gates_of(config, group, bit)
         if gates:
             kind = {"add": 1 - group["kv"], "kv": group["kv"]}

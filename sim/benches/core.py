@@ -20,7 +20,7 @@ from spikeloom.sim.expected_counters import TOTAL, expected_counters
 TINY = dict(channels=2, height=4, width=4, stem=[4, 4], heads=1, hidden=4, classes=3)
 CASES = [
     {"size": dict(lanes=4, columns=1, neuron_lanes=1), "network": dict(TINY, seed=3, steps=2)},
-    {"size": dict(lanes=8, columns=2, neuron_lanes=4), "network": dict(TINY, seed=1, steps=3, neuron="dts")},
+    {"size": dict(lanes=8, word=4, columns=2, neuron_lanes=2), "network": dict(TINY, seed=1, steps=3, neuron="dts")},
 ]
 IMAGES = 2
 
@@ -68,14 +68,14 @@ async def collect(dut, layout, words):
             words.append(unpack(layout, int(dut.trace_word.value)))
 
 
-def first_difference(network, lanes, words, spikes):
+def first_difference(network, word_bits, words, spikes):
     """Layer, step, position and channel of the first spike that is not golden's, in execution order."""
-    shown = {(w["layer"], w["step"], w["tile"], w["position"]): w["spikes"] for w in words}
+    shown = {(w["layer"], w["step"], w["word"], w["position"]): w["spikes"] for w in words}
     for index, layer in enumerate(network.layers[:-1]):
         golden = spikes[layer.name].reshape(layer.steps, layer.channels_out, layer.positions)
         for step, position, channel in np.ndindex(layer.steps, layer.positions, layer.channels_out):
-            word = shown.get((index, step, channel // lanes, position))
-            got = None if word is None else word >> channel % lanes & 1
+            word = shown.get((index, step, channel // word_bits, position))
+            got = None if word is None else word >> channel % word_bits & 1
             if got != golden[step, channel, position]:
                 return f"layer {layer.name!r}, step {step}, position {position}, channel {channel}: hardware {got}"
     return None
@@ -107,7 +107,7 @@ async def equals_golden(dut, pause):
         while not await host(Region.REGISTERS.address(Register.STATUS)) & 2:
             assert cycle() - began < 100_000
         spikes = {name: fired[:, number] for name, fired in execution.spikes.items()}
-        assert first_difference(network, config.lanes, words, spikes) is None
+        assert first_difference(network, config.word, words, spikes) is None
         sums = [await host(Region.RESULTS.address(c)) for c in range(network.classes)]
         assert [s - (s >> 31 << 32) for s in sums] == execution.sums[number].tolist()
         read = {}

@@ -12,7 +12,7 @@ from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, receive, s
 
 CASES = [
     {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4, weight_rows=300)},
-    {"config": dict(lanes=8, columns=2, neuron_lanes=2, kv_rows=16, weight_width=4, weight_rows=600)},
+    {"config": dict(lanes=48, columns=2, neuron_lanes=2, kv_rows=48, weight_width=4, weight_rows=600)},
     {"config": dict(lanes=32, columns=4, neuron_lanes=8, weight_rows=1000)},
 ]
 
@@ -28,14 +28,14 @@ class Tensor:
         self.config = config
         self.kernel, self.stride, self.padding = kernel, stride, padding
         self.height, self.width, self.words, self.planes = height, width, words, planes
-        self.tail = random.randint(1, config.lanes) if density < 1 else config.lanes
-        self.channels = (words - 1) * config.lanes + self.tail
+        self.tail = random.randint(1, config.word) if density < 1 else config.word
+        self.channels = (words - 1) * config.word + self.tail
         self.row, self.plane = width * words, height * width * words
         self.size = 1 << config.address_width
         self.base = random.randrange(self.size - planes * self.plane)
         self.memory = {}
         for address in range(self.base, self.base + planes * self.plane):
-            bits = self.tail if (address - self.base) % words == words - 1 else config.lanes
+            bits = self.tail if (address - self.base) % words == words - 1 else config.word
             spikes = [random.random() < density for _ in range(bits)]
             empty = density < 1 and random.random() < 0.3
             self.memory[address] = 0 if empty else sum(s << i for i, s in enumerate(spikes))
@@ -91,14 +91,14 @@ class Tensor:
                 for word in range(self.words):
                     at = [self.address(plane, *p, word) for p in places if self.inside(*p)]
                     reads += at
-                    channels = self.tail if word == self.words - 1 else self.config.lanes
+                    channels = self.tail if word == self.words - 1 else self.config.word
                     offered += channels * bool(at)
                     seen = [self.memory[self.address(plane, *p, word)] if self.inside(*p) else 0 for p in places]
-                    for bit in range(self.config.lanes):
+                    for bit in range(self.config.word):
                         gates = sum((w >> bit & 1) << c for c, w in enumerate(seen))
                         if gates:
                             gates = gates if config.columns > 1 else (1 << config.gates) - 1
-                            number = row + tap * self.channels + word * self.config.lanes + bit
+                            number = row + tap * self.channels + word * self.config.word + bit
                             events.append(make_event(add=1, row=number, gates=gates, tail=tail))
                             dirty = True
                     last_word_fired = any(seen)
@@ -112,17 +112,21 @@ class Tensor:
         return item, events, reads, offered, slots
 
     def token(self, place, *, row, clear):
-        """Likewise for a token of K at a place of this tensor, with one of its words as V; one plane."""
-        pointer, value = self.address(0, *divmod(place, self.width), 0), random.choice(list(self.memory))
+        """Likewise for a token of K at a place of this tensor, with words of it as V; one plane."""
+        count = self.config.tile_words
+        pointer = self.address(0, *divmod(place, self.width), 0)
+        value = random.choice(list(self.memory)[: 1 - count or None])
+        values = range(value, value + count)
+        joined = sum(self.memory[at] << i * self.config.word for i, at in enumerate(values))
         item = dict(scan=Scan.KV, pointer=pointer, value_pointer=value, x=0, y=0, columns=1)
         item |= dict(row=row, tail=0, clear=clear)
         events = [make_event(clear=1)] if clear else []
         for word in range(self.words):
-            for bit in range(self.config.lanes):
+            for bit in range(self.config.word):
                 if self.memory[pointer + word] >> bit & 1:
-                    number = row + word * self.config.lanes + bit
-                    events.append(make_event(kv=1, row=number, values=self.memory[value]))
-        return item, events, [value, *range(pointer, pointer + self.words)], 0, 1 + self.words
+                    number = row + word * self.config.word + bit
+                    events.append(make_event(kv=1, row=number, values=joined))
+        return item, events, [*values, *range(pointer, pointer + self.words)], 0, count + self.words
 
 
 def make_event(*, tail=0, double=0, last=0, **fields):

@@ -22,7 +22,7 @@ def build(*, config):
 
 def random_image(config, channels):
     """A descriptor, pixels [row][column][channel], and the words that they make."""
-    hop = config.lanes // 2
+    hop = config.word // 2
     width, height, edge = random.randint(1, config.row_pixels // channels), random.randint(1, 4), random.randint(0, 3)
     words = random.randint(1, 1 + (width + edge) // hop)
     plane, base = height * channels * words + 2, random.randrange(100)
@@ -35,7 +35,7 @@ def random_image(config, channels):
         for row in pixels:
             for c in range(channels):
                 for j in range(words):
-                    places = [(i, j * hop + i - edge) for i in range(config.lanes)]
+                    places = [(i, j * hop + i - edge) for i in range(config.word)]
                     wanted[at] = sum((row[x][c] >> b & 1) << i for i, x in places if 0 <= x < width)
                     at += 1
     return layer, pixels, wanted
@@ -75,6 +75,6 @@ async def planes(dut, idle):
 def most_cycles(config, layer):
     """The first row comes, then each is written, or comes where that takes longer."""
     words, channels = layer["field"]["words"], layer["tile_tail"]
-    of_a_row = channels * ((words - 1) * config.lanes // 2 + config.lanes + 9 * words) + 2
+    of_a_row = channels * ((words - 1) * config.word // 2 + config.word + 9 * words) + 2
     comes = layer["width"] * channels
     return comes + layer["height"] * max(of_a_row, comes + 2)

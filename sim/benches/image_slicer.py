@@ -12,7 +12,7 @@ from spikeloom.sim.bench import pack, parameters, start
 
 CASES = [
     {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4)},
-    {"config": dict(lanes=16, columns=4, neuron_lanes=4, kv_rows=16)},
+    {"config": dict(lanes=48, columns=4, neuron_lanes=4, kv_rows=48)},
     {"config": dict(lanes=32, columns=1, neuron_lanes=8)},
 ]
 
@@ -30,7 +30,7 @@ async def gates(dut):
     for number in range(400):
         shift = random.randrange(config.gates.bit_length())
         stride = random.choice((1, 2, 4)) if shift else random.randint(1, 7)
-        word, pixel = random.getrandbits(config.lanes), random.randrange(config.lanes)
+        word, pixel = random.getrandbits(config.word), random.randrange(config.word)
         positions, enable = random.randint(1, 1 << shift), int(number == 0 or random.random() < 0.8)
         dut.layer.value = pack(DESCRIPTOR, {"group": shift, "field": {"stride": stride}})
         dut.word.value, dut.enable.value, dut.pixel.value = word, enable, pixel

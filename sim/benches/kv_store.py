@@ -3,6 +3,7 @@
 import random
 
 import cocotb
+from amaranth.utils import ceil_log2
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from spikeloom.rtl.core.config import CoreConfig
@@ -13,6 +14,7 @@ from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, receive, s
 CASES = [
     {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4, tokens=3)},
     {"config": dict(lanes=8, columns=2, neuron_lanes=2, kv_rows=32, tokens=9, weight_width=4)},
+    {"config": dict(lanes=48, columns=1, neuron_lanes=2, kv_rows=48, tokens=5)},
     {"config": dict(lanes=32, columns=4, neuron_lanes=8, kv_rows=32, tokens=64)},
 ]
 
@@ -89,7 +91,7 @@ async def rows_equal_model(dut, idle, stall):
     await start(dut, head_shift=0, events__valid=0, events__payload=0, rows__ready=0)
     counted = {"updated": 0, "dropped": 0}
     cocotb.start_soon(count(dut, counted))
-    for head_shift in range(config.lanes.bit_length()):
+    for head_shift in range(ceil_log2(config.lanes) + 1):
         model = Model(config, head_shift)
         events, expected = random_events(config, model, 150)
         counted.update(updated=0, dropped=0)

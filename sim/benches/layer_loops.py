@@ -12,7 +12,7 @@ from spikeloom.sim.bench import Watch, pack, parameters, start, unpack
 
 CASES = [
     {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=8, weight_rows=2000)},
-    {"config": dict(lanes=8, columns=2, neuron_lanes=4, kv_rows=8, weight_rows=3000)},
+    {"config": dict(lanes=48, columns=2, neuron_lanes=4, kv_rows=48, weight_rows=3000)},
     {"config": dict(lanes=32, columns=4, neuron_lanes=8, weight_rows=4096)},
 ]
 
@@ -34,7 +34,9 @@ def random_layer(config, kind, *, steps=None, direct=0, pool=False):
     group = config.columns.bit_length() - 1
     if direct:
         group = random.randrange(config.gates.bit_length()) if tiles == 1 else random.randint(0, group)
-    words = random.choice([w for w in (1, 2, 3) if tiles % w == 0]) if attention else random.randint(1, 3)
+    words = random.randint(1, 3)
+    if attention:  # of a head that fills tiles
+        words = config.tile_words * random.choice([n for n in (1, 2, 3) if tiles % n == 0])
     row, space = 17, random.randrange
 
     def address():
@@ -70,7 +72,8 @@ def random_layer(config, kind, *, steps=None, direct=0, pool=False):
         tile_rows=space(300),
         parameter_base=space(20),
         write=Write.POOL if pool else random.choice((Write.STORE, Write.ADD)),
-        output=dict(base=address(), step=203, row=tiles * ((width + 1) // 2 if pool else width)),
+        output=dict(base=address(), step=203, row=109),
+        output_position=random.randint(1, 9),
         residual=dict(base=address(), step=111),
         residual_steps=random.randint(0, 4),
     )
@@ -92,7 +95,8 @@ def loop_nest(config, d):
             order = [(step, *group) for step in range(d["steps_run"]) for group in groups]
         for step, y, x, columns in order:
             scans = step < d["steps"] and step < d["steps_in"] and not (d["direct"] and step)
-            head = tile // field["words"] * field["words"] if attention else 0
+            first = tile * config.tile_words
+            head = first // field["words"] * field["words"] if attention else 0
             if attention and scans and (y, x) == (0, 0):
                 for token in range(d["positions"]):
                     key, value = (
@@ -103,7 +107,7 @@ def loop_nest(config, d):
                         dict(
                             scan=Scan.KV,
                             pointer=key + head,
-                            value_pointer=value + tile,
+                            value_pointer=value + first,
                             row=d["weight_base"] + tile * d["tile_rows"],
                             clear=token == 0,
                         )
@@ -114,7 +118,7 @@ def loop_nest(config, d):
                 pointer += y * field["row_stride"] + x * field["position_stride"]
                 in_x = x * field["stride"] - field["padding"]
                 if d["direct"]:
-                    word, in_x = divmod(x * field["stride"] + field["edge"], config.lanes // 2)
+                    word, in_x = divmod(x * field["stride"] + field["edge"], config.word // 2)
                     pointer += word
                 item |= dict(
                     scan=Scan.FIELD,
@@ -136,7 +140,8 @@ def one_job(config, d, tile, step, y, x, columns):
     words = config.neuron_words
     if tile == d["tiles"] - 1:
         words = -(-d["tile_tail"] // config.neuron_lanes)
-    offset = y // 2 * d["output"]["row"] + x // 2 * d["tiles"] if pool else y * d["output"]["row"] + x * d["tiles"]
+    out_y, out_x = (y // 2, x // 2) if pool else (y, x)
+    offset = out_y * d["output"]["row"] + out_x * d["output_position"]
     active = step < d["steps"]
     return dict(
         active=active,
@@ -150,11 +155,11 @@ def one_job(config, d, tile, step, y, x, columns):
         columns=columns,
         to=dict(
             step=step,
-            tile=tile,
+            word=tile * config.tile_words,
             position=position,
             x=x,
             y=y,
-            offset=offset + tile,
+            offset=offset + tile * config.tile_words,
             out=d["output"]["base"] + step * d["output"]["step"],
             residual=d["residual"]["base"] + step * d["residual"]["step"],
             has_residual=step < d["residual_steps"],

@@ -17,8 +17,8 @@ from spikeloom.sim.bench import Watch, cycle, idle_cycles, pack, parameters, rec
 SIZES = dict(membrane_positions=12, parameter_words=32, accumulator_width=11, potential_width=14)
 CASES = [
     {"config": dict(lanes=4, columns=1, neuron_lanes=4, kv_rows=4, **SIZES)},
-    {"config": dict(lanes=8, columns=2, neuron_lanes=2, kv_rows=8, weight_width=4, **SIZES)},
-    {"config": dict(lanes=16, columns=4, neuron_lanes=4, classes=30, **SIZES)},
+    {"config": dict(lanes=48, columns=1, neuron_lanes=16, kv_rows=48, weight_width=4, classes=96, **SIZES)},
+    {"config": dict(lanes=16, word=8, columns=4, neuron_lanes=4, classes=30, **SIZES)},
 ]
 FLAGS = (False, True)
 NEURONS = [Neuron(hard=h, strict=s, leak=k) for h in FLAGS for s in FLAGS for k in FLAGS]
@@ -132,14 +132,15 @@ class Work:
         }
 
     def destination(self, tile, step, position, x, y):
-        half = (y // 2 * self.width + x // 2) * self.tiles + tile
+        k = self.config.tile_words
+        half = (y // 2 * self.width + x // 2) * self.tiles * k + tile * k
         return {
             "step": step,
-            "tile": tile,
+            "word": tile * k,
             "position": position,
             "x": x,
             "y": y,
-            "offset": half if self.pool else position * self.tiles + tile,
+            "offset": half if self.pool else (position * self.tiles + tile) * k,
             "out": 7 * step,
             "residual": 5 * step,
             "has_residual": step % 2,
@@ -160,13 +161,16 @@ class Work:
     def spikes(self):
         """(position, ...) words of each job, from golden."""
         fired, _ = self.golden()
-        lanes, found = self.config.lanes, []
+        lanes, size, found = self.config.lanes, self.config.word, []
         for tile, step, first in self.order:
-            valid = range(lanes * tile, lanes * tile + self.words[tile] * self.config.neuron_lanes)
+            end = lanes * tile + self.words[tile] * self.config.neuron_lanes
             for position in range(first, first + self.columns(first)):
-                bits = [c - lanes * tile for c in valid if step < self.steps and fired[step, 0, c, position]]
                 to = self.destination(tile, step, position, position % self.width, position // self.width)
-                found.append({"spikes": sum(1 << b for b in bits), "to": to})
+                for i, word in enumerate(range(lanes * tile, end, size)):
+                    valid = range(word, min(word + size, end))
+                    bits = [c - word for c in valid if step < self.steps and fired[step, 0, c, position]]
+                    place = to | {"word": to["word"] + i, "offset": to["offset"] + i}
+                    found.append({"spikes": sum(1 << b for b in bits), "to": place})
         return found
 
     def golden(self):
@@ -200,7 +204,7 @@ class Work:
                 begins = step == 0 and (not self.readout or first + column == 0)
                 ends = self.readout and step == self.steps - 1 and first + column == self.positions - 1
                 ends |= not self.readout and step == self.steps - 1
-                at = [position * self.config.neuron_words + word for word in range(self.words[tile])]
+                at = [word * self.config.membrane_positions + position for word in range(self.words[tile])]
                 if step < self.steps:
                     reads += [] if begins else at
                     writes += [] if ends else at
@@ -221,7 +225,8 @@ async def run(dut, work, *, idle, stall):
                 "strict": work.neuron.strict and not work.readout,
                 "leak": work.neuron.leak and not work.readout,
             },
-            "tiles": work.tiles,
+            "output_position": work.tiles * config.tile_words,
+            "parameter_base": work.base,
             "write": Write.POOL if work.pool else Write.STORE,
             "direct": work.direct,
             "group": work.group.bit_length() - 1,
@@ -344,5 +349,6 @@ async def a_full_queue(dut):
 
 def new_job(work, index):
     """Whether a spike word is the first of its job."""
-    counts = [work.columns(first) for _, _, first in work.order]
+    per = work.config.neuron_words_per_spike_word
+    counts = [work.columns(first) * -(-work.words[tile] // per) for tile, _, first in work.order]
     return index in {sum(counts[:i]) for i in range(len(counts))}

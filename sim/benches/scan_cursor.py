@@ -11,7 +11,7 @@ from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, receive, s
 
 CASES = [
     {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4, weight_rows=300)},
-    {"config": dict(lanes=8, columns=2, neuron_lanes=2, kv_rows=16, weight_width=4, weight_rows=600)},
+    {"config": dict(lanes=48, columns=2, neuron_lanes=2, kv_rows=96, weight_width=4, weight_rows=600)},
     {"config": dict(lanes=32, columns=4, neuron_lanes=8, weight_rows=1000)},
 ]
 
@@ -24,11 +24,12 @@ def random_layer(config, planes, *, direct=False):
     """Strides that tell one loop from another."""
     kernel, stride, words = random.choice((1, 3)), random.choice((1, 2)), random.randint(1, 3)
     field = dict(position=5, row_stride=stride * 37, position_stride=stride * 5, words=words, planes=planes)
-    field |= dict(tail=random.randint(1, config.lanes), width=random.randint(2, 5), height=random.randint(2, 5))
+    field |= dict(tail=random.randint(1, config.word), width=random.randint(2, 5), height=random.randint(2, 5))
     field |= dict(kernel=kernel, stride=stride, padding=kernel // 2)
     if direct:
         field |= dict(words=kernel, position_stride=0)
-    return {"input": {"plane": 401, "row": 37}, "direct": int(direct), "field": field}
+    layer = {"input": {"plane": 401, "row": 37}, "direct": int(direct), "field": field}
+    return layer | {"tile_tail": random.randint(1, config.lanes)}
 
 
 def field_slots(config, layer, item):
@@ -36,7 +37,7 @@ def field_slots(config, layer, item):
     if layer["direct"]:
         return image_slots(config, layer, item)
     field, slots = layer["field"], []
-    channels = (field["words"] - 1) * config.lanes + field["tail"]
+    channels = (field["words"] - 1) * config.word + field["tail"]
     for plane in range(field["planes"]):
         if plane:
             slots.append(a_slot(item, complete=1, double=1))
@@ -54,8 +55,8 @@ def field_slots(config, layer, item):
                         "address": at % (1 << config.address_width) if reads else None,
                         "column": column,
                         "complete": int(column == config.columns - 1),
-                        "channels": (field["tail"] if word == field["words"] - 1 else config.lanes) if reads else None,
-                        "row": (item["row"] + tap * channels + word * config.lanes) % (1 << config.row_width),
+                        "channels": (field["tail"] if word == field["words"] - 1 else config.word) if reads else None,
+                        "row": (item["row"] + tap * channels + word * config.word) % (1 << config.row_width),
                     }
                     slots.append(a_slot(item, **known))
     slots[-1]["marker"]["last"] = 1
@@ -85,15 +86,19 @@ def image_slots(config, layer, item):
 
 def token_slots(config, layer, item):
     wrap = 1 << config.address_width
-    slots = [a_slot(item, reads=1, address=item["value_pointer"], complete=1, value=1, clear=item["clear"])]
+    values = -(-layer["tile_tail"] // config.word) if item["tail"] else config.tile_words
+    slots = []
+    for i in range(values):
+        at, clear = (item["value_pointer"] + i) % wrap, int(item["clear"] and i == 0)
+        slots.append(a_slot(item, reads=1, address=at, complete=1, value=1, value_word=i, clear=clear))
     for word in range(layer["field"]["words"]):
-        at, row = (item["pointer"] + word) % wrap, (item["row"] + word * config.lanes) % (1 << config.row_width)
+        at, row = (item["pointer"] + word) % wrap, (item["row"] + word * config.word) % (1 << config.row_width)
         slots.append(a_slot(item, reads=1, address=at, column=0, complete=1, row=row))
     return slots
 
 
 def a_slot(item, *, reads=0, complete, value=0, clear=0, double=0, **known):
-    names = ("again", "address", "pixel", "positions", "column", "channels", "row", "image")
+    names = ("again", "address", "pixel", "positions", "column", "channels", "row", "image", "value_word")
     fields = dict(reads=reads, complete=complete) | dict.fromkeys(names) | known
     marker = dict(tail=item["tail"], double=double, last=0)
     return fields | dict(value=value, clear=clear, kv=int(item["scan"] == Scan.KV), marker=marker)
@@ -108,7 +113,7 @@ def random_item(config, layer):
     item["columns"] = random.randint(1, config.columns)
     if layer["direct"]:
         item["scan"] = Scan.FIELD
-        item |= dict(x=random.randint(0, config.lanes - field["kernel"]), columns=random.randint(1, config.gates))
+        item |= dict(x=random.randint(0, config.word - field["kernel"]), columns=random.randint(1, config.gates))
     if item["scan"] == Scan.FIELD:
         return item, field_slots(config, layer, item)
     if item["scan"] == Scan.KV:

@@ -12,7 +12,7 @@ from spikeloom.sim.bench import Watch, cycle, idle_cycles, pack, parameters, sen
 
 CASES = [
     {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4, activation_words=64)},
-    {"config": dict(lanes=8, columns=2, neuron_lanes=2, kv_rows=16, weight_width=4, activation_words=64)},
+    {"config": dict(lanes=48, columns=2, neuron_lanes=2, kv_rows=48, weight_width=4, activation_words=64)},
     {"config": dict(lanes=32, columns=4, neuron_lanes=8, activation_words=64)},
 ]
 
@@ -48,8 +48,8 @@ class Surroundings:
 
 def blank(config, **fields):
     none = dict(tail=0, double=0, last=0)
-    names = ("reads", "again", "address", "pixel", "positions", "column", "row", "image", "kv", "value", "clear")
-    return dict.fromkeys(names, 0) | dict(complete=1, channels=config.lanes, marker=none) | fields
+    names = "reads again address pixel positions column row image kv value value_word clear"
+    return dict.fromkeys(names.split(), 0) | dict(complete=1, channels=config.word, marker=none) | fields
 
 
 def random_window(config, words):
@@ -91,7 +91,7 @@ def random_field(config, words):
             slots.append(blank(config, marker=marker | {"double": 1}))
             if dirty:
                 groups.append(dict(spikes=[0] * config.columns, marker=marker | {"double": 1}))
-        row, channels = random.randrange(100), random.randint(1, config.lanes)
+        row, channels = random.randrange(100), random.randint(1, config.word)
         outside = random.random() < 0.2  # a tap that is not read takes one slot
         seen, any_read = [0] * config.columns, False
         last = int(number == count - 1)
@@ -112,17 +112,21 @@ def random_field(config, words):
 
 def random_token(config, words):
     """Likewise of a token of K and V."""
-    values, clear = random.choice(list(words)), random.getrandbits(1)
-    slots = [blank(config, reads=1, address=values, kv=1, value=1, clear=clear)]
+    values, clear = random.choices(list(words), k=random.randint(1, config.tile_words)), random.getrandbits(1)
+    value = sum(words[at] << i * config.word for i, at in enumerate(values))
+    slots = [
+        blank(config, reads=1, address=at, kv=1, value=1, value_word=i, clear=int(clear and i == 0))
+        for i, at in enumerate(values)
+    ]
     zeros = [0] * (config.columns - 1)
     groups = [dict(spikes=[0, *zeros], kv=1, clear=1)] if clear else []
-    reads = [values]
+    reads = list(values)
     for _ in range(random.randint(1, 3)):
         address, row = random.choice(list(words)), random.randrange(100)
         slots.append(blank(config, reads=1, address=address, kv=1, row=row))
         reads.append(address)
         if words[address]:
-            groups.append(dict(spikes=[words[address], *zeros], row=row, kv=1, values=words[values]))
+            groups.append(dict(spikes=[words[address], *zeros], row=row, kv=1, values=value))
     return slots, groups, reads, 0
 
 
@@ -131,7 +135,7 @@ def random_token(config, words):
 async def words_become_groups(dut, idle):
     """Fields and tokens in any order: joined by column, silence dropped, markers kept; a slot a cycle."""
     config = CoreConfig(**parameters()["config"])
-    words = {a: random.getrandbits(config.lanes) * (random.random() < 0.5) for a in range(config.activation_words)}
+    words = {a: random.getrandbits(config.word) * (random.random() < 0.5) for a in range(config.activation_words)}
     names = "layer slots__valid slots__payload words__data groups__ready room"
     await start(dut, **dict.fromkeys(names.split(), 0))
     around, taken = Surroundings(dut, words, room=1 - idle), Watch(dut, "slots")

@@ -105,7 +105,10 @@ CASES = {
     "unknown data": ("simulate tiny.safetensors --data mnist", "folder:DIR, random or an .npz file, not 'mnist'"),
     "too many images": ("quantize model.safetensors --images 361", "at most 360"),
     "no image at all": ("simulate tiny.safetensors --images 0", "'--images'"),
-    "lanes": ("compile tiny.safetensors --data random --lanes 12", "must be a power of two, not 12"),
+    "lanes": (
+        "compile tiny.safetensors --data random --lanes 12",
+        "or a power of two below 16, not 12",
+    ),
     "negative lanes": ("compile tiny.safetensors --data random --lanes -4", "lanes"),
     "columns": ("estimate tiny.safetensors --data random --columns 3", "columns must be a power of two, not 3"),
     "neuron lanes": ("estimate tiny.safetensors --data random --lanes 8 --neuron-lanes 16", "neuron_lanes"),

@@ -169,7 +169,7 @@ def test_heads_that_no_mask_can_select_are_refused():
 
 def test_words_that_attention_would_share_are_refused():
     net = random_network(3, stem=(4, 24), heads=3, time_steps="full")
-    with pytest.raises(CompileError, match="must fill whole words of 16 lanes"):
+    with pytest.raises(CompileError, match="must fill whole tiles of 16 lanes"):
         smallest_core(net, lanes=16, neuron_lanes=4)
 
 
@@ -181,7 +181,7 @@ def test_a_common_core_holds_the_larger_of_each():
     for net in (network(), network(depth=1, classes=12)):
         compile_network(net, both)
     with pytest.raises(CompileError, match="cores must agree in lanes"):
-        common_core(a, replace(b, lanes=16, kv_rows=16))
+        common_core(a, replace(b, lanes=16, word=16, kv_rows=16))
 
 
 def test_the_manifest_is_json_and_says_what_was_decided():

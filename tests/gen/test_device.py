@@ -65,8 +65,8 @@ def test_capabilities():
     assert device(*IDENTIFIED).core == CoreConfig()
     values = dict(zip(CAPABILITIES, capabilities(CoreConfig()), strict=True))
     for name, message in (
-        ("map_version", "the core has map_version 2, this driver 3: build the bitstream again"),
-        ("descriptor_version", "the core has descriptor_version 3, this driver 4"),
+        ("map_version", "the core has map_version 3, this driver 4: build the bitstream again"),
+        ("descriptor_version", "the core has descriptor_version 4, this driver 5"),
     ):
         older = words(*(values | {name: values[name] - 1}).values())
         with pytest.raises(HostError, match=message):

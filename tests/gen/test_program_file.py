@@ -51,7 +51,7 @@ def flip(rows):
         ({"format": "spikeloom.network"}, "is no Program of spikeloom's"),
         ({"program": "{"}, "is no Program of spikeloom's"),
         ({"program_header": {"descriptor_version": 99}}, f"is not for descriptors of version {DESCRIPTOR_VERSION}"),
-        ({"program_header": {"config": {"lanes": 3}}}, "does not describe a Program: lanes must be a power of two"),
+        ({"program_header": {"config": {"lanes": 3}}}, "does not describe a Program: lanes must be a multiple of 16"),
         ({"program_header": {"image": {}}}, "does not describe a Program"),
         ({"weights": flip}, "is damaged: compile the network again"),
     ],

@@ -82,5 +82,5 @@ def test_wrong_values():
     values = dict(name="x", board="a:b", device="LFE5U-25F", package="BG381", speed="6", luts=1, block_rams=1)
     with pytest.raises(ValueError, match="clock_hz must be a positive integer, not 0"):
         Target(**values, clock_hz=0)
-    with pytest.raises(ValueError, match="lanes must be a power of two, not 3"):
+    with pytest.raises(ValueError, match="lanes must be a multiple of 16 up to 256, or a power of two below 16, not 3"):
         Target(**values, core={"lanes": 3})

@@ -18,7 +18,7 @@ from spikeloom.sim.simulate import simulate
     ("bits", "scales", "size"),
     [
         (8, "power-of-two", {"lanes": 32, "neuron_lanes": 8}),
-        (4, "free", {"lanes": 16, "columns": 2, "neuron_lanes": 4}),
+        (4, "free", {"lanes": 96, "columns": 1, "neuron_lanes": 4}),
     ],
 )
 def test_all_held_out_digits_are_bit_exact(bits, scales, size, tmp_path):

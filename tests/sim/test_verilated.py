@@ -17,28 +17,29 @@ from spikeloom.sim.simulate import report_of, simulate
 from spikeloom.sim.verilated import VerilatedCore
 from spikeloom.sim.verilator import SimulationError
 
-# (lanes, columns, neuron_lanes) and a random network: all of what a network or a core can vary
+# (lanes, word, columns, neuron_lanes) and a random network: all of what a network or a core can vary
 CASES = {
-    "small": ((4, 1, 1), dict()),
-    "dts": ((8, 2, 4), dict(neuron="dts", height=7, width=5, channels=3, steps=8)),
-    "int4": ((8, 4, 2), dict(weight_bits=4, stem=(3, 8), heads=1, height=5, width=9, classes=3)),
-    "two blocks": ((16, 1, 8), dict(depth=2, stem=(5, 16), heads=4, steps=3)),
-    "wide heads": ((4, 2, 2), dict(stem=(4, 16), heads=2, steps=2, neuron="dts", hidden=20)),
-    "equal heads": ((8, 1, 8), dict(stem=(4, 16), heads=2, height=6, width=6, pools=(True, True))),
-    "full steps": ((16, 2, 4), dict(time_steps="full", stem=(4, 8), steps=2, rate=0.5)),
+    "small": ((4, 4, 1, 1), dict()),
+    "dts": ((8, 8, 2, 4), dict(neuron="dts", height=7, width=5, channels=3, steps=8)),
+    "int4": ((8, 4, 4, 2), dict(weight_bits=4, stem=(3, 8), heads=1, height=5, width=9, classes=3)),
+    "two blocks": ((16, 8, 1, 8), dict(depth=2, stem=(5, 16), heads=4, steps=3)),
+    "wide heads": ((4, 4, 2, 2), dict(stem=(4, 16), heads=2, steps=2, neuron="dts", hidden=20)),
+    "equal heads": ((8, 8, 1, 8), dict(stem=(4, 16), heads=2, height=6, width=6, pools=(True, True))),
+    "full steps": ((16, 16, 2, 4), dict(time_steps="full", stem=(4, 8), steps=2, rate=0.5)),
     "masked": (
-        (8, 1, 2),
+        (8, 4, 1, 2),
         dict(time_steps={"sps.0": 1, "sps.1": 0, "block.0.q": 0, "block.0.fc2": 0, "block.0.proj": 5}, steps=5),
     ),
-    "silent": ((8, 2, 2), dict(time_steps={"sps.1": 0, "rpe": 0, "block.0.proj": 0, "block.0.fc2": 0}, steps=2)),
-    "no pooling": ((32, 4, 8), dict(pools=(False, False), height=4, width=3, stem=(4, 4), channels=2)),
+    "silent": ((8, 8, 2, 2), dict(time_steps={"sps.1": 0, "rpe": 0, "block.0.proj": 0, "block.0.fc2": 0}, steps=2)),
+    "no pooling": ((32, 32, 4, 8), dict(pools=(False, False), height=4, width=3, stem=(4, 4), channels=2)),
+    "three words": ((48, 16, 1, 8), dict(height=6, width=5, stem=(20, 96), heads=6, hidden=50, steps=2)),
 }
 
 
 def compiled_case(name, seed=0):
-    (lanes, columns, neuron_lanes), fields = CASES[name]
-    network = random_network(seed, **fields)
-    return compile_network(network, smallest_core(network, lanes=lanes, columns=columns, neuron_lanes=neuron_lanes))
+    size, fields = CASES[name]
+    names = ("lanes", "word", "columns", "neuron_lanes")
+    return compile_network(random_network(seed, **fields), **dict(zip(names, size, strict=True)))
 
 
 @pytest.fixture(scope="module")
