@@ -15,13 +15,9 @@ from spikeloom.rtl.primitives.dp16kd import SHAPES, Dp16kd
 from spikeloom.rtl.primitives.dual_port_memory import DualPortMemory
 from spikeloom.rtl.primitives.family import ECP5
 
-ONE_BLOCK = [(f"one{width}", depth, width, None) for depth, width in SHAPES]
-LARGE = [
-    ("rows", 3072, 128, 32),
-    ("words", 1500, 16, None),
-    ("potentials", 512, 192, None),
-    ("narrow", 5000, 3, None),
-]
+# each but the last of the shapes, at a depth that needs it: Yosys reads memories row by row, slowly
+ONE_BLOCK = [(f"one{width}", depth * 5 // 8, width, None) for depth, width in SHAPES[:-1]]
+LARGE = [("rows", 1100, 128, 32), ("words", 1500, 16, None), ("potentials", 512, 192, None), ("narrow", 2100, 7, None)]
 
 
 def contents(depth, width):
