@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 VECTORS = 10
 """Images in the test vectors, at most."""
+FOR_SYNTHESIS = "core-synthesis.v"
+"""The core in cells of the board's device; what is simulated is in the portable form, equal cycle by cycle."""
 
 
 def demo(
@@ -56,7 +58,7 @@ def demo(
     compiled, config = _compile(network, samples, chosen.name, folder, shown)
     advance = shown.bar("place and route", WHOLE) if place_and_route else None
     arguments = {
-        "verilog": str(folder / "verilog" / "core.v"),
+        "verilog": str(folder / FOR_SYNTHESIS),
         "config": config,
         "board": chosen.name,
         "clock_hz": clock_hz,
@@ -155,8 +157,9 @@ def _measured(checkpoint: Checkpoint, images: int | None, path: Path, advance: A
 
 def _compile(network: Network, samples: Samples, board: str, folder: Path, shown: Bars) -> tuple[Kept, dict[str, int]]:
     """Verilog and test vectors for the core that suits the board; the result and the core's fields."""
+    from spikeloom.gen.targets import target
 
-    config = core_for(network, board)
+    config, cells = core_for(network, board), target(board).cells
 
     def make() -> dict[str, Any]:
         from spikeloom.flow.export import export
@@ -164,14 +167,16 @@ def _compile(network: Network, samples: Samples, board: str, folder: Path, shown
         from spikeloom.gen.verilog import core_verilog
 
         compiled = compile_network(network, config)
+        write_text(folder / FOR_SYNTHESIS, core_verilog(config, compiled.program, cells=cells))
         verilog = core_verilog(config, compiled.program)
         export(compiled, verilog, samples.first(min(VECTORS, len(samples.images))), folder / "verilog")
         return {"verilog_bytes": len(verilog)}
 
     advance = shown.bar("compile", 1)
-    inputs = {"network": file_hash(folder / "network.safetensors"), "core": asdict(config)}
+    inputs = {"network": file_hash(folder / "network.safetensors"), "core": asdict(config), "cells": cells.family}
     inputs |= {"code": code_hash("golden", "rtl", "gen", "flow"), **versions("amaranth")}
     outputs = [folder / "verilog" / name for name in ("core.v", "vectors.npz", "manifest.json")]
+    outputs.append(folder / FOR_SYNTHESIS)
     result = kept(folder / "stages" / "compile.json", inputs=inputs, outputs=outputs, make=make)
     _done(advance, result, 1)
     return result, asdict(config)

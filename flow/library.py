@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from spikeloom.golden.network import Network
     from spikeloom.golden.network.execute import Execution
     from spikeloom.rtl.core.config import CoreConfig
+    from spikeloom.rtl.primitives.family import CellFamily
     from spikeloom.sim.simulate import SimulationReport
 
 __all__ = ["Design", "build", "classify", "compile", "execute", "load", "load_images", "quantize", "simulate"]
@@ -72,9 +73,14 @@ class Design:
 
         return core_verilog(self.core, self.program)
 
-    def verilog(self) -> str:
-        """The core, module ``spikeloom_core``, with the Program as the initial contents of its memories."""
-        return self._verilog
+    def verilog(self, cells: CellFamily | None = None) -> str:
+        """The core, module ``spikeloom_core``, with the Program as the initial contents of its memories.
+
+        cells: of the family that it is synthesised for, in explicit cells; None makes what every tool reads.
+        """
+        from spikeloom.gen.verilog import core_verilog
+
+        return self._verilog if cells is None else core_verilog(self.core, self.program, cells=cells)
 
     def save(
         self, folder: str | Path, images: np.ndarray | None = None, labels: np.ndarray | None = None

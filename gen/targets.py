@@ -15,6 +15,7 @@ from amaranth.build import ResourceError
 from amaranth.vendor import LatticePlatform
 
 from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.primitives.family import ECP5, CellFamily
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,11 @@ class Target:
         if not isinstance(self.clock_hz, int) or self.clock_hz < 1:
             raise ValueError(f"clock_hz must be a positive integer, not {self.clock_hz!r}")
         CoreConfig(**self.core)
+
+    @property
+    def cells(self) -> CellFamily:
+        """The family of its device."""
+        return ECP5
 
     def platform(self) -> LatticePlatform:
         """A fresh platform of the board, with the open tools."""

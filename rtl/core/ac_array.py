@@ -1,9 +1,10 @@
 """The accumulate array: additions of gated weight rows, no multiplier."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..primitives.carry_chain import GATED_ACCUMULATE, CarryChain
 from .config import CoreConfig
 from .layouts import row_event, sums
 
@@ -15,7 +16,8 @@ class AcArray(wiring.Component):
 
     For each event and gate: ``acc[lane] += gate ? element[lane] : 0``, or ``acc[lane] *= 2`` for a `double`,
     which multiplies the planes accumulated so far (Horner, most significant plane first). The AND gate is the
-    multiplier. `last` hands ``acc`` over after the event; then it starts at zero.
+    multiplier, and lies in the carry chain's own look-up tables. `last` hands ``acc`` over after the event; then it
+    starts at zero.
 
     One event a cycle; stalls only while `last` waits for the taker of the previous sums. The sums lag two cycles: a
     row is registered before it is added, since it comes from a block memory.
@@ -60,19 +62,20 @@ class AcArray(wiring.Component):
         for column in range(config.columns):
             for lane in range(config.lanes):
                 acc = Signal(signed(config.accumulator_width), name=f"acc_{column}_{lane}")
-                addend = Signal.like(acc, name=f"addend_{column}_{lane}")
-                total = Signal.like(acc, name=f"total_{column}_{lane}")
                 part = column if config.columns > 1 else lane * config.gates // config.lanes
-                gate = row.gates[part].replicate(config.element_width).as_signed()
+                adder = CarryChain(addition=GATED_ACCUMULATE, width=config.accumulator_width)
+                m.submodules[f"adder_{column}_{lane}"] = adder
                 m.d.comb += [
-                    addend.eq(Mux(row.marker.double, acc, row.elements[lane] & gate)),
-                    total.eq(acc + addend),
+                    adder.a.eq(acc),
+                    adder.b.eq(row.elements[lane]),
+                    adder.c.eq(row.gates[part].replicate(config.accumulator_width)),
+                    adder.d.eq(row.marker.double.replicate(config.accumulator_width)),
                 ]
                 # reset and enable as the flip-flop has them: no multiplexer in front of it
                 with m.If(hands_over):
                     m.d.sync += acc.eq(0)
                 with m.Elif(taken):
-                    m.d.sync += acc.eq(total)
+                    m.d.sync += acc.eq(adder.total)
                 with m.If(hands_over):
-                    m.d.sync += self.sums.payload[column][lane].eq(total)
+                    m.d.sync += self.sums.payload[column][lane].eq(adder.total)
         return m

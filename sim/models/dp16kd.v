@@ -122,8 +122,10 @@ module DP16KD(
 
   wire one_word = LOW == 5;  // A only writes, B only reads, and each has half of the pins
   wire access_a = CEA & ~CSA0 & ~CSA1 & ~CSA2, access_b = CEB & ~CSB0 & ~CSB1 & ~CSB2;
-  wire writes_a = access_a & WEA, writes_b = access_b & WEB & ~one_word;
-  wire reads_a = access_a & ~WEA & ~one_word, reads_b = access_b & ~writes_b;
+  // the lowest address pins of wide words enable their bytes, without which nothing is written
+  wire some_a = one_word ? |ad_a[3:0] : LOW == 4 ? |ad_a[1:0] : 1'b1, some_b = LOW == 4 ? |ad_b[1:0] : 1'b1;
+  wire writes_a = access_a & WEA & some_a, writes_b = access_b & WEB & some_b & ~one_word;
+  wire reads_a = access_a & ~WEA & ~one_word, reads_b = access_b & (~WEB | one_word);
   wire meet = ad_a >> LOW == ad_b >> LOW;
 
   integer i;

@@ -1,4 +1,4 @@
-"""The synthesised netlist of a tiny core, in cells of the ECP5, against golden: every spike, every class sum."""
+"""What the bitstream is made of, simulated cell by cell against golden: every spike, every class sum."""
 
 import numpy as np
 import pytest
@@ -8,23 +8,44 @@ from spikeloom.gen.toolchain.gate_level import synthesise_core
 from spikeloom.gen.verilog import core_verilog
 from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
+from spikeloom.rtl.primitives.family import ECP5
+from spikeloom.sim.cell_models import ecp5_models
 from spikeloom.sim.compare import differences
 from spikeloom.sim.verilated import VerilatedCore
 
 
-@pytest.mark.slow
-def test_netlist_equals_golden(tmp_path):
-    """Without block RAM, of which Yosys has no model; everything else is what the bitstream is made from."""
+@pytest.fixture(scope="module")
+def tiny():
     network = random_network(3, steps=2, height=4, width=4, stem=(4, 4), heads=1, hidden=4, classes=3)
-    images = random_images(network, 8, seed=5)
-    compiled = compile_network(network, lanes=4, neuron_lanes=4)
-    verilog = core_verilog(compiled.config, compiled.program)
+    return network, random_images(network, 8, seed=5), compile_network(network, lanes=4, neuron_lanes=4)
 
-    synthesis = synthesise_core(verilog, tmp_path, block_ram=False)
-    assert not {"DP16KD", "MULT18X18D", "ALU54B"} & synthesis.cells.keys()
-    gates = synthesis.netlist.read_text() + synthesis.library.read_text()
-    run = VerilatedCore(gates, config=compiled.config, build_dir=tmp_path).run(images)
 
+def check(verilog, tiny, folder):
+    """The core gives what golden does; its run."""
+    network, images, compiled = tiny
+    run = VerilatedCore(verilog, config=compiled.config, build_dir=folder).run(images)
     golden = execute(network, images, record=True)
     assert len(np.unique(golden.sums)) > 3 and sum(golden.spike_counts.values()).any()
     assert [str(found) for found in differences(run, golden, compiled.plan)] == []
+    return run
+
+
+def test_explicit_cells_equal_golden(tiny, tmp_path):
+    """The Verilog that is synthesised, before synthesis; as fast in cycles as the portable form."""
+    compiled = tiny[2]
+    verilog = core_verilog(compiled.config, compiled.program, cells=ECP5)
+    assert "CCU2C" in verilog
+    cells = check(verilog + ecp5_models(), tiny, tmp_path)
+    portable = check(core_verilog(compiled.config, compiled.program), tiny, tmp_path)
+    for name, counts in portable.counters.items():
+        assert (cells.counters[name] == counts).all()
+
+
+@pytest.mark.slow
+def test_netlist_equals_golden(tiny, tmp_path):
+    """After synthesis; what Yosys would infer as block memory is distributed."""
+    compiled = tiny[2]
+    verilog = core_verilog(compiled.config, compiled.program, cells=ECP5)
+    synthesis = synthesise_core(verilog, tmp_path, block_ram=False)
+    assert synthesis.cells["CCU2C"] and not {"MULT18X18D", "ALU54B"} & synthesis.cells.keys()
+    check(synthesis.netlist.read_text() + ecp5_models(), tiny, tmp_path)
