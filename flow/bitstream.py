@@ -15,6 +15,7 @@ def build_record(report: BuildReport) -> dict[str, Any]:
     found["board"] = found.pop("target")
     found["build_seconds"] = found.pop("seconds")
     found["bitstream"] = str(from_here(report.bitstream))
+    found["median_mhz"] = report.median_mhz
     return found
 
 

@@ -205,18 +205,27 @@ def build(
     board: str | None = None,
     clock_mhz: float | None = None,
     seed: int = 1,
+    seeds: int = 1,
+    scheduler: str | None = None,
+    workers: int | None = None,
     baud: int = 1_000_000,
     folder: str | Path | None = None,
     progress: Progress = silent,
 ) -> BuildReport:
     """Synthesise, place and route: a bitstream with the network inside. Minutes, unless it was built before.
 
-    board: the design's when None. clock_mhz: of the core; the board's when None. seed: of the placement. baud: of the
-    serial line. Timing that is not met is in the report. BuildError, with one line, where a tool fails.
+    board: the design's when None. clock_mhz: of the core; the board's when None. seed: of the placement. seeds: how
+    many, from that one on; the fastest is kept, and the report has all clocks. workers: how many are placed at once,
+    all cores when None; scheduler: of a Dask cluster that does it, whose workers see the folder. baud: of the serial
+    line. Timing that is not met is in the report. BuildError, with one line, where a tool fails.
     """
+    from spikeloom.flow.seeds import placer
     from spikeloom.gen.resources import check_device
     from spikeloom.gen.targets import target
-    from spikeloom.gen.toolchain.build import build as run
+    from spikeloom.gen.toolchain import build as run
+
+    if seeds < 1:
+        raise ValueError(f"seeds must be positive, not {seeds!r}")
 
     design = source if isinstance(source, Design) else compile(source, board=board)
     name = board or design.board
@@ -227,7 +236,14 @@ def build(
     if clock_mhz is not None:
         chosen = replace(chosen, clock_hz=round(clock_mhz * 1e6))
     place = Path(folder) if folder is not None else folder_of(design.network.name) / chosen.name
-    return run(design.verilog(), design.core, chosen, place, seed=seed, baud=baud, progress=progress)
+    verilog = design.verilog(chosen.cells)
+    if seeds == 1:
+        return run.build(verilog, design.core, chosen, place, seed=seed, baud=baud, progress=progress)
+    several: dict[str, Any] = {
+        "seeds": range(seed, seed + seeds),
+        "place_all": placer(scheduler=scheduler, workers=workers),
+    }
+    return run.build_best(verilog, design.core, chosen, place, baud=baud, progress=progress, **several)
 
 
 def _design(source: Design | Network | Checkpoint | str | Path) -> Design:

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,12 +72,17 @@ def tool_versions() -> dict[str, str]:
 
 
 def run_tools(
-    command: Sequence[str], folder: Path, *, tools: Sequence[Tool] = TOOLS, on_line: Callable[[str], None] | None = None
+    command: Sequence[str],
+    folder: Path,
+    *,
+    tools: Sequence[Tool] = TOOLS,
+    on_line: Callable[[str], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> None:
     """Run a program that finds the tools by their variables, in its folder: YoWASP's see no file outside of it.
 
-    Raises BuildError where a tool is missing or fails.
+    stop: ends them, when another thread sets it. Raises BuildError where a tool is missing, fails or is stopped.
     """
     environment = os.environ | {tool.variable: tool.path() for tool in tools}
     name = f"the build in {folder}"
-    run(command, folder=folder, name=name, environment=environment, on_line=on_line, error=BuildError)
+    run(command, folder=folder, name=name, environment=environment, on_line=on_line, stop=stop, error=BuildError)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from spikeloom.gen.targets import Target
 from spikeloom.gen.toolchain.environment import BuildError
+from spikeloom.gen.toolchain.source_words import path_in_source_words
 from spikeloom.rtl.board import CLOCK_NET
 
 _CLOCKS = {CLOCK_NET, f"$glbnet${CLOCK_NET}"}  # with nextpnr's promotion to a global net
@@ -47,6 +48,13 @@ class CriticalPath:
     """Of all steps together, in nanoseconds."""
     steps: tuple[PathStep, ...] = ()
     """Those that take time, in order."""
+    words: str = ""
+    """Likewise in the words of the source: components, and the signals of its ends."""
+
+    @property
+    def routing_ns(self) -> float:
+        """Of all wires together, in nanoseconds."""
+        return round(sum(step.delay_ns for step in self.steps if step.kind == "routing"), 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +95,13 @@ class BuildReport:
     """None where the report names none."""
     cached: bool = False
     """That the tools did not run this time."""
+    seeds: dict[int, float] = field(default_factory=dict)
+    """What the design reaches with each seed that was tried, in MHz; empty where it was one."""
+
+    @property
+    def median_mhz(self) -> float:
+        """Of what all seeds reach."""
+        return median(self.seeds.values() or [self.fmax_mhz])
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -98,7 +113,8 @@ class BuildReport:
         path = fields["critical_path"]
         if path is not None:
             path = CriticalPath(**path | {"steps": tuple(PathStep(**step) for step in path["steps"])})
-        return cls(**{**fields, "bitstream": Path(fields["bitstream"]), "critical_path": path})
+        seeds = {int(seed): mhz for seed, mhz in fields["seeds"].items()}
+        return cls(**{**fields, "bitstream": Path(fields["bitstream"]), "critical_path": path, "seeds": seeds})
 
     def of(self, *, bitstream: Path, cached: bool) -> BuildReport:
         """The same design, in this file."""
@@ -108,14 +124,18 @@ class BuildReport:
 def parse_report(
     report: Mapping[str, Any],
     *,
-    target: Target,
+    target: str,
+    device: str,
     clock_hz: float,
     seed: int,
     seconds: float,
     versions: dict[str, str],
     bitstream: Path,
 ) -> BuildReport:
-    """From nextpnr's ``--report``. Raises BuildError where it does not tell of the core's clock."""
+    """From nextpnr's ``--report``, for a board's name and its device.
+
+    Raises BuildError where it does not tell of the core's clock.
+    """
     cells = report["utilization"]
     clocks = {name: value for name, value in report["fmax"].items() if name in _CLOCKS}
     if len(clocks) != 1:
@@ -123,8 +143,8 @@ def parse_report(
     ((clock, reached),) = clocks.items()
     clock_mhz, fmax_mhz = clock_hz / 1e6, reached["achieved"]
     return BuildReport(
-        target=target.name,
-        device=target.device,
+        target=target,
+        device=device,
         **{name: cells.get(cell, {}).get("used", 0) for name, cell in _CELLS.items()},
         available={name: cells.get(cell, {}).get("available", 0) for name, cell in _CELLS.items()},
         clock_mhz=clock_mhz,
@@ -149,8 +169,13 @@ def _critical_path(report: Mapping[str, Any], clock: str) -> CriticalPath | None
                 sink=_pin(steps[-1]["to"]),
                 delay_ns=round(sum(step["delay"] for step in steps), 3),
                 steps=_steps(steps),
+                words=path_in_source_words(_cells(steps)),
             )
     return None
+
+
+def _cells(steps: list[dict[str, Any]]) -> list[str]:
+    return [steps[0]["from"]["cell"], *(step["to"]["cell"] for step in steps)]
 
 
 def _steps(steps: list[dict[str, Any]]) -> tuple[PathStep, ...]:

@@ -5,6 +5,7 @@ import multiprocessing
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +263,16 @@ def test_build_reports_timing_in_its_exit_code(capsys, monkeypatch):
             bitstream=folder / "spikeloom.bit", critical_path=None,
         )  # fmt: skip
 
+    def pretend_best(verilog, config, target, folder, *, seeds, place_all, baud, progress):
+        reports = [pretend(verilog, config, target, folder, seed=seed, baud=baud, progress=progress) for seed in seeds]
+        return replace(reports[1], seeds={report.seed: report.fmax_mhz for report in reports})
+
+    monkeypatch.setattr(gen, "build_best", pretend_best)
+    record = as_json(capsys, "build", "tiny.safetensors", "--clock", "50", "--seeds", "3", *CORE)
+    assert record["seeds"] == {"1": 40.0, "2": 60.0, "3": 40.0} and record["median_mhz"] == 40.0
+    assert run(["build", "tiny.safetensors", "--seeds", "3", "--clock", "50", *CORE]) == 0
+    shown = capsys.readouterr().out
+    assert "clock of seed 2, MHz" in shown and "clock, median of seeds, MHz" in shown
     monkeypatch.setattr(gen, "build", pretend)
     record = as_json(capsys, "build", "tiny.safetensors", "--clock", "50", *CORE, code=1)
     assert record["fmax_mhz"] == 40.0 and record["clock_mhz"] == 50.0 and record["timing_met"] is False

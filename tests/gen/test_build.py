@@ -5,9 +5,10 @@ import json
 import pytest
 
 from spikeloom.common.lock import InUseError, folder_lock
+from spikeloom.flow.seeds import placer
 from spikeloom.gen.targets import Target, target
 from spikeloom.gen.toolchain import build as build_module
-from spikeloom.gen.toolchain.build import build
+from spikeloom.gen.toolchain.build import build, build_best
 from spikeloom.gen.toolchain.environment import BuildError, tool_versions
 from spikeloom.rtl.core.config import CoreConfig
 from support.stand_in_core import stand_in_verilog
@@ -72,6 +73,17 @@ def test_build_reused(built, monkeypatch):
     with pytest.raises(BuildError, match="the tools ran"):
         build(stand_in_verilog(), CONFIG, target("ulx3s-12f"), folder)
     report.bitstream.write_bytes(bitstream)
+
+
+def test_seeds(built):
+    """Two placements of the netlist that is there; a clock for each, and where the best has its limit."""
+    folder, report, _ = built
+    best = build_best(
+        stand_in_verilog(), CONFIG, target("ulx3s-12f"), folder, seeds=[1, 2], place_all=placer(workers=1)
+    )
+    assert best.seeds[1] == report.fmax_mhz and best.fmax_mhz == max(best.seeds.values())
+    assert best.bitstream.read_bytes() == (folder / "seeds" / str(best.seed) / "spikeloom.bit").read_bytes()
+    assert " -> " in best.critical_path.words and "_" not in best.critical_path.words.split(":")[0]
 
 
 def test_build_interrupted(tmp_path):

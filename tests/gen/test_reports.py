@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from spikeloom.gen.targets import target
 from spikeloom.gen.toolchain.environment import BuildError
 from spikeloom.gen.toolchain.reports import BuildReport, parse_report
 
@@ -58,7 +57,8 @@ RECORDED = {
 def parse(report, clock_hz=50e6):
     return parse_report(
         report,
-        target=target("ulx3s-25f"),
+        target="ulx3s-25f",
+        device="LFE5U-25F",
         clock_hz=clock_hz,
         seed=3,
         seconds=1.5,
@@ -75,7 +75,8 @@ def test_report():
     assert report.available["block_rams"] == 56
     assert (report.clock_mhz, report.fmax_mhz, report.timing_met) == (50.0, 61.23, True)
     path = report.critical_path
-    assert (path.source, path.sink, path.delay_ns) == ("a.Q", "b.DI", 2.417)
+    assert (path.source, path.sink, path.delay_ns, path.routing_ns) == ("a.Q", "b.DI", 2.417, 1.5)
+    assert path.words == "core: a -> core: b" and report.median_mhz == 61.23
     assert [(s.kind, s.source, s.sink, s.delay_ns) for s in path.steps] == [
         ("clk-to-q", "a.Q", "a.Q", 0.525),
         ("routing", "a.Q", "c0.A", 1.5),
