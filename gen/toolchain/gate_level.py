@@ -37,8 +37,8 @@ def synthesise_core(
 ) -> SynthesisReport:
     """Synthesise the core alone, for a simulation of its gates; fails if anything multiplies.
 
-    Yosys has no model of the block RAM DP16KD: for simulation give ``block_ram=False``, which maps memories
-    to distributed RAM (only sensible for a small core).
+    Yosys has no model of the block RAM DP16KD (`spikeloom.sim.cell_models` has): ``block_ram=False`` maps memories to
+    distributed RAM, which is only sensible for a small core.
 
     Raises
     ------

@@ -26,7 +26,7 @@ def built(tmp_path_factory):
     return folder, report, stages
 
 
-def refuse(*arguments):
+def refuse(*arguments, **more):
     raise BuildError("the tools ran")
 
 

@@ -43,9 +43,10 @@ def test_explicit_cells_equal_golden(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_netlist_equals_golden(tiny, tmp_path):
-    """After synthesis; what Yosys would infer as block memory is distributed."""
+    """All cells that place and route gets."""
     compiled = tiny[2]
     verilog = core_verilog(compiled.config, compiled.program, cells=ECP5)
-    synthesis = synthesise_core(verilog, tmp_path, block_ram=False)
-    assert synthesis.cells["CCU2C"] and not {"MULT18X18D", "ALU54B"} & synthesis.cells.keys()
+    synthesis = synthesise_core(verilog, tmp_path)
+    assert synthesis.cells["CCU2C"] and synthesis.cells["DP16KD"]
+    assert not {"MULT18X18D", "ALU54B"} & synthesis.cells.keys()
     check(synthesis.netlist.read_text() + ecp5_models(), tiny, tmp_path)
