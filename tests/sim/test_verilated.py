@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from spikeloom.gen.compiler import compile_network
+from spikeloom.gen.estimate import Activity, estimate
 from spikeloom.gen.sizing import common_core, smallest_core
 from spikeloom.gen.verilog import core_verilog
+from spikeloom.golden.network import IMAGE, Layer, Network, Neuron
 from spikeloom.golden.network.execute import execute
-from spikeloom.golden.network.random_network import random_images, random_network
+from spikeloom.golden.network.random_network import random_images, random_network, stand_in
 from spikeloom.sim import verilator
 from spikeloom.sim.simulate import report_of, simulate
 from spikeloom.sim.verilated import VerilatedCore
@@ -84,6 +86,56 @@ def test_attention_when_a_later_sum_makes_room_in_q_k_or_v(build_dir):
         report = report_of(one, images, run)
         assert [str(d) for d in report.differences] == []
         assert [str(d) for d in report.counter_differences] == []
+
+
+# layers that read the image: kernel, stride, padding, channels, rows and columns of the image, channels out, pooled
+IMAGE_LAYERS = [
+    (7, 2, 3, 3, 9, 45, 4, True),
+    (3, 1, 1, 1, 5, 37, 4, False),
+    (5, 3, 2, 4, 8, 21, 7, False),
+    (3, 4, 1, 2, 6, 31, 2, True),
+    (1, 1, 0, 3, 3, 17, 20, False),
+    (9, 7, 4, 1, 11, 9, 5, False),
+]
+
+
+def image_network(seed, kernel, stride, padding, channels, height, width, out, pool):
+    """A layer of random weights over the image, and a readout."""
+    rng = np.random.default_rng(seed)
+    spare = {"scale": np.ones(out), "bias": rng.integers(-3000, 3000, out), "threshold": rng.integers(1, 30000, out)}
+    conv = Layer(
+        name="conv", inputs=(IMAGE,), channels_in=channels, height_in=height, width_in=width, kernel=kernel,
+        stride=stride, padding=padding, channels_out=out, pool=pool, steps=3, **spare,
+        weight=rng.integers(-128, 128, (out, channels, kernel, kernel)).astype(np.int8),
+        neuron=Neuron(hard=seed % 2 == 0, strict=seed % 3 == 0, leak=True),
+    )  # fmt: skip
+    network = Network(
+        name="image", steps=3, channels=channels, height=height, width=width, layers=(conv, stand_in(conv, 1, 3))
+    )
+    return network, rng.integers(0, 256, (2, channels, height, width)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("columns", [1, 4])
+def test_layers_that_read_the_image(columns, build_dir):
+    """Kernels, strides, channels and rows of several words, on one core: groups of one to eight positions."""
+    cases = [image_network(seed, *shape) for seed, shape in enumerate(IMAGE_LAYERS)]
+    size = dict(lanes=32, columns=columns, neuron_lanes=4)
+    config = common_core(*(smallest_core(network, **size) for network, _ in cases))
+    compiled = [compile_network(network, config) for network, _ in cases]
+    assert [x.plan.layers[0].group for x in compiled] == ([4, 8, 1, 4, 1, 1] if columns == 1 else [4, 4, 1, 4, 4, 1])
+    core = VerilatedCore(core_verilog(config, compiled[0].program), config=config, build_dir=build_dir)
+    runs = core.run_programs([(images, x.program) for (_, images), x in zip(cases, compiled, strict=True)])
+    for one, (network, images), run in zip(compiled, cases, runs, strict=True):
+        report = report_of(one, images, run)
+        assert [str(d) for d in report.differences] == []
+        assert [str(d) for d in report.counter_differences] == []
+        golden = execute(network, images, record=True)
+        assert golden.spike_counts["conv"].min() > 0
+        for index, cycles in enumerate(report.counters["cycles"]):
+            tensors = {name: value[:, index] for name, value in golden.tensors.items()}
+            spikes = {name: value[:, index] for name, value in golden.spikes.items()}
+            found = estimate(one.plan, Activity(tensors=tensors, spikes=spikes)).cycles
+            assert abs(found - cycles) <= 0.03 * cycles
 
 
 def test_masked_layer_costs_nothing(build_dir):
