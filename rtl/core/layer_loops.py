@@ -60,8 +60,21 @@ def _group(config: CoreConfig) -> data.StructLayout:
     )
 
 
-_ENDS = data.StructLayout({"x": 1, "positions": 1, "tiles": 1})
+_ENDS = data.StructLayout({"x": 1, "positions": 1, "steps": 1, "tiles": 1, "layer": 1})
 """Which loops end with the group at hand; positions: with its row."""
+
+
+def _place(config: CoreConfig) -> data.StructLayout:
+    """What the walk has come to."""
+    return data.StructLayout(
+        {
+            "kv": 1,  # a token of K and V
+            "field": 1,  # an item for a group of positions
+            "ends": _ENDS,
+            "item": work_item(config),
+            "job": job(config),
+        }
+    )
 
 
 class LayerLoops(wiring.Component):
@@ -72,7 +85,7 @@ class LayerLoops(wiring.Component):
     positions of each scanned step. Masked steps do not run, or scan nothing where a residual is copied. All addresses
     are sums of the descriptor's strides: nothing is multiplied.
 
-    An item and a job a cycle at most.
+    An item and a job every two cycles at most.
 
     Parameters
     ----------
@@ -111,34 +124,49 @@ class LayerLoops(wiring.Component):
         last = Signal(data.StructLayout({"y": walk.row.y.shape(), "tile": walk.tile.index.shape()}))
         m.d.sync += [last.y.eq(layer.height - 1), last.tile.eq(layer.tiles - 1)]
         group = self._measure_groups(m)
-        kv, taken, ends = Signal(), Signal(), Signal(_ENDS)
-        goes = Signal()  # the item at hand is taken, or none is needed
-        ends_x = walk.group.x == group.last_x
+        place, now = Signal(_place(self.config)), Signal(_place(self.config))
+        self._look(m, place, walk, mask, group, last)
+        # what the walk has come to is registered: the next step of the walk depends on nothing else
+        known, taken, goes = Signal(), Signal(), Signal()
+        m.d.sync += [now.eq(place), known.eq(self.run & ~taken)]
+        needed = now.kv | now.field  # an item
         m.d.comb += [
             mask.layer.eq(layer),
             mask.step.eq(walk.step.index),
             self.skip.eq(mask.skip),
-            ends.x.eq(ends_x),
-            ends.positions.eq(ends_x & (walk.row.y == last.y)),
-            ends.tiles.eq(walk.tile.index == last.tile),
-            kv.eq((layer.kind == Kind.ATTENTION) & mask.scan & (walk.token.index != layer.positions)),
-            self.items.valid.eq(self.run & (self.jobs.ready | kv) & ~mask.again),
-            goes.eq(self.items.ready | mask.again),
-            taken.eq(self.run & (self.jobs.ready | kv) & goes),
-            self.jobs.valid.eq(self.run & goes & ~kv),
-            self.ended.eq(taken & ~kv & ends.positions & mask.end & ends.tiles),
+            self.items.payload.eq(now.item),
+            self.jobs.payload.eq(now.job),
+            self.items.valid.eq(known & (self.jobs.ready | now.kv) & needed),
+            goes.eq(self.items.ready | ~needed),
+            taken.eq(known & (self.jobs.ready | now.kv) & goes),
+            self.jobs.valid.eq(known & goes & ~now.kv),
+            self.ended.eq(taken & now.ends.layer),
         ]
-        columns = Mux(ends.x, layer.width - walk.group.x, group.positions)
-        self._offer_item(m, walk, mask, kv, ends, columns)
-        self._offer_job(m, walk, mask, ends, columns)
         with m.If(self.start):
             self._start_layer(m, walk)
         with m.Elif(taken):  # not beside `start`: a third fewer cells
-            with m.If(kv):
+            with m.If(now.kv):
                 self._next_token(m, walk)
             with m.Else():
-                self._next_group(m, walk, mask, ends, group)
+                self._next_group(m, walk, now.ends, group)
         return m
+
+    def _look(self, m, place, walk, mask, group, last):
+        """What is offered, and which loops end with it."""
+        layer, ends = self.layer, place.ends
+        columns = Mux(ends.x, layer.width - walk.group.x, group.positions)
+        kv = (layer.kind == Kind.ATTENTION) & mask.scan & (walk.token.index != layer.positions)
+        m.d.comb += [
+            place.kv.eq(kv),
+            place.field.eq(~kv & ~mask.again),
+            ends.x.eq(walk.group.x == group.last_x),
+            ends.positions.eq(ends.x & (walk.row.y == last.y)),
+            ends.steps.eq(mask.end),
+            ends.tiles.eq(walk.tile.index == last.tile),
+            ends.layer.eq(~kv & ends.positions & ends.steps & ends.tiles),
+        ]
+        self._offer_item(m, place.item, walk, mask, place, columns)
+        self._offer_job(m, place.job, walk, mask, ends, columns)
 
     def _measure_groups(self, m):
         """Constant while the layer runs: no arithmetic in front of the loops."""
@@ -194,20 +222,20 @@ class LayerLoops(wiring.Component):
             *(at.output.eq(word) for at in (walk.row, walk.group)),
         ]
 
-    def _next_group(self, m, walk, mask, ends, group):
+    def _next_group(self, m, walk, ends, group):
         """Advance the innermost loop that has not ended, restart those inside it."""
         layer = self.layer
-        with m.If(mask.end | ~layer.direct):
+        with m.If(ends.steps | ~layer.direct):
             self._next_position(m, walk, ends, group)
         with m.If(layer.direct):
             self._next_step(m, walk)
-            with m.If(mask.end):
+            with m.If(ends.steps):
                 self._start_steps(m, walk)
         with m.If(ends.positions & ~layer.direct):
             self._next_step(m, walk)
             following = walk.step.input + layer.input.step
             self._start_positions(m, walk, word=walk.tile.word, step=following)
-        with m.If(ends.positions & mask.end):
+        with m.If(ends.positions & ends.steps):
             self._start_steps(m, walk)
             self._start_positions(m, walk, word=walk.tile.word + self.config.tile_words)
             self._next_tile(m, walk)
@@ -270,8 +298,8 @@ class LayerLoops(wiring.Component):
         with m.Else():
             m.d.sync += tile.head_word.eq(tile.head_word + self.config.tile_words)
 
-    def _offer_item(self, m, walk, mask, kv, ends, columns):
-        item, layer = self.items.payload, self.layer
+    def _offer_item(self, m, item, walk, mask, place, columns):
+        layer, kv = self.layer, place.kv
         hop = ceil_log2(image_hop(self.config.word))
         word = Mux(layer.direct, walk.group.in_x >> hop, 0)  # of the image's row: the one that has the whole window
         head = Mux(layer.kind == Kind.ATTENTION, walk.tile.head, word)
@@ -283,17 +311,17 @@ class LayerLoops(wiring.Component):
             item.y.eq(walk.row.in_y),
             item.columns.eq(columns),
             item.row.eq(walk.tile.weight_row),
-            item.tail.eq(ends.tiles),
+            item.tail.eq(place.ends.tiles),
             item.clear.eq(walk.token.index == 0),
         ]
 
-    def _offer_job(self, m, walk, mask, ends, columns):
+    def _offer_job(self, m, work, walk, mask, ends, columns):
         config, layer = self.config, self.layer
-        work, to = self.jobs.payload, self.jobs.payload.to
+        to = work.to
         tail_words = Signal.like(work.words)
         m.d.sync += tail_words.eq((layer.tile_tail + config.neuron_lanes - 1) >> ceil_log2(config.neuron_lanes))
         readout, first = layer.kind == Kind.READOUT, walk.group.position == 0
-        ends_all = ends.positions & mask.end
+        ends_all = ends.positions & ends.steps
         m.d.comb += [
             work.active.eq(mask.active),
             work.first.eq(mask.first & (first | ~readout)),

@@ -14,8 +14,8 @@ from .ports import MemoryReadPort
 class Sequencer(wiring.Component):
     """Turns descriptors into work items for the scanner and jobs for the neurons.
 
-    The loops are those of `LayerLoops`: an item and a job a cycle at most. `DESCRIPTOR_WORDS` + 3 cycles to fetch a
-    layer, which starts when the last word of the layer before is written.
+    The loops are those of `LayerLoops`: an item and a job every two cycles at most. `DESCRIPTOR_WORDS` + 3 cycles to
+    fetch a layer, which starts when the last word of the layer before is written, and one more to its first item.
 
     Parameters
     ----------
