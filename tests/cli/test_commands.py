@@ -315,7 +315,7 @@ def test_demo_reuses_what_has_not_changed(capsys, home):
 def test_a_build_in_the_background_tells_what_went_wrong(home):
     arguments = {"verilog": "core.v", "config": {}, "board": "ulx3s-85f", "clock_hz": 10**9, "folder": "x"}
     (home / "core.v").write_text("module spikeloom_core; endmodule")
-    with background.building(lambda stage, done: None, seed=1, **arguments) as wait:
+    with background.building(lambda done, whole, stage: None, seed=1, **arguments) as wait:
         with pytest.raises(background.BuildFailed, match="400 MHz"):
             wait()
 
@@ -324,7 +324,7 @@ def test_a_build_in_the_background_ends_with_the_block(home):
     arguments = {"verilog": "core.v", "config": {}, "board": "ulx3s-85f", "clock_hz": None, "folder": "y"}
     (home / "core.v").write_text("module spikeloom_core; endmodule")
     begin = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), background.building(lambda stage, done: None, seed=1, **arguments):
+    with pytest.raises(KeyboardInterrupt), background.building(lambda done, whole, stage: None, seed=1, **arguments):
         raise KeyboardInterrupt
     assert time.monotonic() - begin < background.END_SECONDS
     assert not multiprocessing.active_children()
