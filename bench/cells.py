@@ -48,7 +48,7 @@ def main() -> None:
     columns = ("lanes", "columns", "weight bits", "acc bits", "form", "LUT4", "CCU2C", "FF", "cells a SOP")
     table = Table(*columns, title="AcArray")
     for size, form in track(list(product(SIZES, FORMS)), description="synthesis"):
-        config = CoreConfig(neuron_lanes=8, kv_rows=64, tokens=7, **size)
+        config = CoreConfig(neuron_lanes=8, **size)
         found = cells(config, form)
         luts, carries = found.get("LUT4", 0), found.get("CCU2C", 0)
         a_sop = (luts + 2 * carries) / (config.lanes * config.columns)

@@ -69,6 +69,9 @@ Word = Annotated[
 Columns = Annotated[
     int | None, typer.Option(metavar="N", help="Output positions that share a weight row; a power of two.")
 ]
+Banks = Annotated[
+    int | None, typer.Option(metavar="N", help="Events a cycle, each from a weight memory of its own; 1, 2, 4 or 8.")
+]
 NeuronLanes = Annotated[int | None, typer.Option(metavar="N", help="Neurons updated a cycle; a power of two.")]
 AccumulatorWidth = Annotated[
     int | None, typer.Option(metavar="BITS", help="Bits of an accumulator. Default: what the network needs.")
@@ -91,6 +94,7 @@ class Sizes:
     lanes: Lanes = None
     word: Word = None
     columns: Columns = None
+    banks: Banks = None
     neuron_lanes: NeuronLanes = None
     accumulator_width: AccumulatorWidth = None
 

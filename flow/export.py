@@ -106,6 +106,8 @@ def _write_vectors(
 
 def _write_templates(folder: Path, compiled: Compiled, addresses: dict[str, int], *, images: int, words: int) -> None:
     """The test bench and the README; words: of an image on the host bus."""
+    from spikeloom.gen.sizing import SHAPE
+
     network, config = compiled.network, compiled.config
     values = {
         "name": network.name,
@@ -114,8 +116,7 @@ def _write_templates(folder: Path, compiled: Compiled, addresses: dict[str, int]
         "images": images,
         "words": words,
         "classes": network.classes,
-        "options": f" --lanes {config.lanes} --word {config.word} --columns {config.columns} "
-        f"--neuron-lanes {config.neuron_lanes}",
+        "options": "".join(f" --{name.replace('_', '-')} {getattr(config, name)}" for name in SHAPE),
     }
     for name, style in (("testbench.v", "{:07x}"), ("README.md", "`0x{:07x}`")):
         shown = {key: style.format(value) for key, value in addresses.items()}

@@ -161,19 +161,21 @@ def compile(
     lanes: int | None = None,
     word: int | None = None,
     columns: int | None = None,
+    banks: int | None = None,
     neuron_lanes: int | None = None,
     accumulator_width: int | None = None,
 ) -> Design:
     """The network on the smallest core that runs it: of the given sizes, else of those that suit the board.
 
     board: a name of `spikeloom info --boards`. lanes: output channels accumulated at once; word: bits of a spike word;
-    columns: positions that share a weight row; neuron_lanes: neurons updated a cycle. accumulator_width: bits.
+    columns: positions that share a weight row; banks: events a cycle; neuron_lanes: neurons updated a cycle.
+    accumulator_width: bits.
     CompileError, a ValueError, says which layer does not fit and what would help.
     """
     from spikeloom.flow.cores import compile_for
 
     network = network_of(source)
-    sizes = {"lanes": lanes, "word": word, "columns": columns, "neuron_lanes": neuron_lanes}
+    sizes = {"lanes": lanes, "word": word, "columns": columns, "banks": banks, "neuron_lanes": neuron_lanes}
     return Design(compiled=compile_for(network, board, **sizes, accumulator_width=accumulator_width), board=board)
 
 

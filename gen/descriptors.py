@@ -115,7 +115,7 @@ def _descriptor(plan: LayerPlan, whole: Plan) -> Fields:
         "tiles": len(plan.tiles),
         "tile_tail": plan.tiles[-1].valid,
         "weight_base": plan.weight_base,
-        "tile_rows": plan.tile_rows,
+        "tile_rows": plan.digit_rows or plan.tile_rows,
         "parameter_base": plan.parameter_base,
         "neuron": {"hard": neuron.hard, "strict": neuron.strict, "leak": neuron.leak},
     }
@@ -153,7 +153,10 @@ def _input(plan: LayerPlan, config: CoreConfig) -> Fields:
             f"words, not {config.activation_words}; what would help: {REMEDIES['base']}"
         )
     steps_apart = 0 if layer.direct else place.step  # the image is the same at every step
-    return _tensor("input", place) | {"base": base + (1 << width) if base < 0 else base, "step": steps_apart}
+    fields = {"base": base + (1 << width) if base < 0 else base, "step": steps_apart}
+    if layer.kind == "attention":
+        fields["plane"] = 0  # the planes of the scan are the digits of K^T V: Q is read again
+    return _tensor("input", place) | fields
 
 
 def _field(plan: LayerPlan) -> Fields:
@@ -164,7 +167,7 @@ def _field(plan: LayerPlan) -> Fields:
         "row_stride": layer.stride * place.row,
         "position_stride": layer.stride * place.words,
         "words": plan.scan_words,
-        "planes": plan.shape.inputs[0].planes,
+        "planes": plan.digits or plan.shape.inputs[0].planes,
         "tail": plan.scan_tail,
         "width": layer.width_in,
         "height": layer.height_in,

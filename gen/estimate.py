@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spikeloom.gen.pipeline import MARKER, Pipeline
+from spikeloom.gen.pipeline import Pipeline, marker
 from spikeloom.gen.plan import SUMS_STAY, LayerPlan, Plan
 from spikeloom.gen.scanner_walk import Activity, ScannerWalk
 from spikeloom.golden.network import IMAGE, Network
@@ -82,7 +82,7 @@ def estimate(plan: Plan, activity: Activity) -> Estimate:
 
 
 def _estimate_layer(layer: LayerPlan, plan: Plan, activity: Activity) -> LayerEstimate:
-    pipe = Pipeline()
+    pipe = Pipeline(plan.config, digits=layer.digits, digit_rows=layer.digit_rows)
     if layer.stored_steps:
         walk = ScannerWalk(layer, plan.config, activity)
         for number in range(len(layer.tiles)):
@@ -99,14 +99,14 @@ def _estimate_layer(layer: LayerPlan, plan: Plan, activity: Activity) -> LayerEs
 
 def _run_tile(pipe: Pipeline, layer: LayerPlan, walk: ScannerWalk, number: int) -> None:
     tile = layer.tiles[number]
-    direct, ready = layer.layer.direct, 0
+    direct, ready, silence = layer.layer.direct, 0, marker(walk.banks)
     for step, index in _order(layer, len(walk.groups)):
         scans = step < layer.shape.computed_steps
         if layer.layer.kind == "attention" and scans and index == 0:
             for item in walk.keys(step, number):
                 pipe.item(item)
         if not (direct and step):  # one item's sums serve all steps
-            pipe.item(walk.receptive_field(step, number, index) if scans else MARKER)
+            pipe.item(walk.receptive_field(step, number, index) if scans else silence)
             ready = pipe.hand_over()
         y, x, columns = walk.groups[index]
         pipe.job(

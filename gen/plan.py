@@ -12,12 +12,14 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from spikeloom.gen.errors import CompileError
 from spikeloom.gen.image_words import ImageWords, image_words
 from spikeloom.gen.memory_map import MemoryMap, Placement, map_memory
 from spikeloom.gen.support import check_supported
 from spikeloom.golden.network import IMAGE, Layer, LayerShape, Network, Neuron
 from spikeloom.golden.network.widths import Widths, widths
 from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import HEAD_WORDS
 
 
 class Loop(enum.Enum):
@@ -98,9 +100,16 @@ class LayerPlan:
     scan_tail: int
     """Channels in the last of these; of the image where that is read."""
     weight_base: int
-    """The first of its rows in the weight memory."""
+    """The first of its rows in each bank of the weight memory; of K^T V that of its most significant digit."""
     tile_rows: int
-    """Weight rows of a tile: ``[tap y][tap x][input channel]``, where the image is read ``[tap y][channel][tap x]``."""
+    """Weight rows of a tile in each bank: ``[tap y][tap x][input channel of the bank]``, none for attention.
+
+    Where the image is read, its rows ``[tap y][channel][tap x]`` are dealt to the banks one by one.
+    """
+    digits: int
+    """Elements of the weights' width that hold one of K^T V, a row each; 0 but for attention."""
+    digit_rows: int
+    """Rows of a digit of K^T V in each bank, a power of two."""
     parameter_base: int
     """The first of its words in the parameter memory."""
     tile_parameter_words: int
@@ -128,7 +137,7 @@ class LayerPlan:
 
     @property
     def weight_rows(self) -> int:
-        """Its rows in the weight memory."""
+        """Its rows in each bank of the weight memory, but for those of K^T V, which all layers share."""
         return len(self.tiles) * self.tile_rows
 
     @property
@@ -151,7 +160,7 @@ class Plan:
     network: Network
     """What it computes."""
     config: CoreConfig
-    """The core; only lanes, word, columns and neuron_lanes decide anything here, `sizing` checks its other sizes."""
+    """The core; only its `sizing.SHAPE` and `weight_width` decide anything here, `sizing` checks its other sizes."""
     layers: tuple[LayerPlan, ...]
     """In execution order."""
     memory: MemoryMap = field(repr=False)
@@ -187,8 +196,13 @@ class Plan:
 
     @property
     def weight_rows(self) -> int:
-        """Rows of all layers."""
-        return sum(layer.weight_rows for layer in self.layers)
+        """Rows of all layers, in all banks together."""
+        return self.config.banks * (self.product_rows + sum(layer.weight_rows for layer in self.layers))
+
+    @property
+    def product_rows(self) -> int:
+        """Rows of K^T V in each bank, at its beginning: of the layer that needs most."""
+        return max(layer.digits * layer.digit_rows for layer in self.layers)
 
     @property
     def parameter_words(self) -> int:
@@ -214,7 +228,8 @@ def make_plan(network: Network, config: CoreConfig) -> Plan:
     memory = map_memory(network, word_bits=config.word, image_words=pixels.words)
     proven = widths(network)
     layers: list[LayerPlan] = []
-    weight_rows = parameter_words = 0
+    weight_rows = max(digits * rows for digits, rows in (_product(layer, config) for layer in network.layers))
+    parameter_words = 0
     for index, layer in enumerate(network.layers):
         planned = _plan_layer(
             network,
@@ -223,7 +238,7 @@ def make_plan(network: Network, config: CoreConfig) -> Plan:
             index=index,
             group=pixels.groups.get(layer.name, config.columns),
             proven=proven[layer.name],
-            weight_base=weight_rows if layer.weight is not None else 0,
+            weight_base=weight_rows,
             parameter_base=parameter_words,
         )
         layers.append(planned)
@@ -249,6 +264,7 @@ def _plan_layer(
     grows_in_place = layer.name in memory.in_place
     bias_alone = layer.kind == "readout" and not layer.steps  # one position and step, nothing to scan
     words, tail = _scan(layer, config)
+    digits, digit_rows = _product(layer, config)
     return LayerPlan(
         layer=layer,
         index=index,
@@ -267,8 +283,10 @@ def _plan_layer(
         group=group,
         scan_words=words,
         scan_tail=tail,
-        weight_base=weight_base,
-        tile_rows=0 if layer.weight is None else layer.kernel**2 * layer.channels_in,
+        weight_base=weight_base if layer.weight is not None else max(digits - 1, 0) * digit_rows,
+        tile_rows=_tile_rows(layer, config.banks),
+        digits=digits,
+        digit_rows=digit_rows,
         parameter_base=parameter_base,
         tile_parameter_words=config.neuron_words,
     )
@@ -294,6 +312,35 @@ def _scan(layer: Layer, config: CoreConfig) -> tuple[int, int]:
         channels = min(channels, max(config.lanes, channels // layer.heads))
     words = -(-channels // config.word)
     return words, channels - (words - 1) * config.word
+
+
+def _tile_rows(layer: Layer, banks: int) -> int:
+    """`LayerPlan.tile_rows`."""
+    if layer.weight is None:
+        return 0
+    taps = layer.kernel**2
+    return -(-taps * layer.channels_in // banks) if layer.direct else taps * -(-layer.channels_in // banks)
+
+
+def _product(layer: Layer, config: CoreConfig) -> tuple[int, int]:
+    """`LayerPlan.digits` and `LayerPlan.digit_rows`.
+
+    A digit of w bits holds -2^(w-1) to 2^(w-1) - 1; so digits hold every count from 0 to the number whose digits are
+    all the largest.
+    """
+    if layer.kind != "attention":
+        return 0, 0
+    words, _ = _scan(layer, config)
+    if words > HEAD_WORDS:
+        raise CompileError(
+            f"layer {layer.name!r}: the heads of a tile must have at most {HEAD_WORDS} spike words, not {words} of "
+            f"{config.word} channels; what would help: wider spike words, or more heads"
+        )
+    most = (1 << config.weight_width - 1) - 1
+    digits, largest = 1, most
+    while largest < layer.positions:
+        digits, largest = digits + 1, (largest << config.weight_width) + most
+    return digits, 1 << (words * config.word // config.banks - 1).bit_length()
 
 
 def _stored_steps(layer: Layer, shape: LayerShape, grows_in_place: bool) -> int:

@@ -29,7 +29,7 @@ class Program:
     parameter_words: tuple[int, ...]
     """Words of `neuron_lanes` pairs of bias and threshold."""
     weight_rows: tuple[int, ...]
-    """Rows of `lanes` weights."""
+    """Rows of `lanes` weights, a row of each bank in turn; those of K^T V, at the beginning, are zero."""
     config: CoreConfig
     """Of the core that it was made for; larger ones run it too."""
     image: ImageFormat
@@ -95,7 +95,8 @@ def make_program(plan: Plan) -> Program:
         descriptors=tuple(made.values()),
         program_words=tuple(word for where, fields in made.items() for word in pack_descriptor(fields, where)),
         parameter_words=tuple(word for layer in plan.layers for word in _parameter_words(layer, plan.config)),
-        weight_rows=tuple(row for layer in plan.layers for row in _weight_rows(layer, plan.config)),
+        weight_rows=(0,) * (plan.product_rows * plan.config.banks)
+        + tuple(row for layer in plan.layers for row in _weight_rows(layer, plan.config)),
         config=plan.config,
         image=_image_format(plan.network),
     )
@@ -113,21 +114,40 @@ def _image_format(network: Network) -> ImageFormat:
 
 
 def _weight_rows(plan: LayerPlan, config: CoreConfig) -> list[int]:
-    """Rows of `lanes` output channels, lane 0 in the low bits, in the order of `LayerPlan.tile_rows`.
+    """Rows of `lanes` output channels, lane 0 in the low bits: ``[tile][row of a bank][bank]``.
 
     Where the image is read by a core of one column, each of the group's parts of the lanes has all output channels.
     """
     if plan.layer.weight is None:
         return []
-    order = (2, 1, 3, 0) if plan.layer.direct else (2, 3, 1, 0)
-    rows = plan.layer.weight.view(np.uint8).transpose(order).reshape(plan.tile_rows, 1, -1)
+    rows = _dealt(plan, config.banks)[:, None]
     parts = plan.group if config.columns == 1 else 1
-    padded = np.zeros((plan.tile_rows, parts, len(plan.tiles) * config.lanes // parts), np.uint8)
+    padded = np.zeros((len(rows), parts, len(plan.tiles) * config.lanes // parts), np.uint8)
     padded[:, :, : rows.shape[2]] = rows
-    tiled = padded.reshape(plan.tile_rows, len(plan.tiles), config.lanes).swapaxes(0, 1).reshape(-1, config.lanes)
+    tiled = padded.reshape(len(rows), len(plan.tiles), config.lanes).swapaxes(0, 1).reshape(-1, config.lanes)
     bits = tiled[:, :, None] >> np.arange(config.weight_width, dtype=np.uint8) & 1  # two's complement, low bit first
     packed = np.packbits(bits.reshape(len(bits), -1), axis=1, bitorder="little")
     return [int.from_bytes(row.tobytes(), "little") for row in packed]
+
+
+def _dealt(plan: LayerPlan, banks: int) -> np.ndarray:
+    """Rows of all output channels, a row of each bank in turn, in the order of `LayerPlan.tile_rows`.
+
+    Input channel c at tap k is in bank ``(c + k) % banks``, in that tap's row ``c // banks``; where a tap has no
+    channel for a bank the row is zero. Rows of the image are in the banks one after the other.
+    """
+    weight, channels = plan.layer.weight, plan.layer.channels_in
+    assert weight is not None
+    dealt = np.zeros((plan.tile_rows * banks, len(weight)), np.uint8)
+    if plan.layer.direct:
+        rows = weight.view(np.uint8).transpose(2, 1, 3, 0).reshape(-1, len(weight))
+        dealt[: len(rows)] = rows
+        return dealt
+    taps = plan.layer.kernel**2
+    tap, channel = np.ogrid[:taps, :channels]
+    place = (tap * (plan.tile_rows // taps) + channel // banks) * banks + (channel + tap) % banks
+    dealt[place] = weight.view(np.uint8).transpose(2, 3, 1, 0).reshape(taps, channels, -1)
+    return dealt
 
 
 def _parameter_words(plan: LayerPlan, config: CoreConfig) -> list[int]:

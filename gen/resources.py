@@ -23,7 +23,6 @@ REMEDIES = {
     "activations": "earlier pooling or fewer time steps",
     "membranes": "earlier pooling or fewer neuron_lanes",
     "program": "fewer layers",
-    "kv": "fewer lanes or fewer tokens",
     "image rows": "smaller images",
 }
 
@@ -34,16 +33,16 @@ def block_rams(config: CoreConfig) -> dict[str, int]:
     Memories that a host loads are written in words of 32 bits, so each such column is mapped by itself.
     """
     loaded = {
-        "weights": (config.weight_rows, config.lanes * config.weight_width),
         "parameters": (config.parameter_words, parameters(config).size),
         "program": (config.program_layers * DESCRIPTOR_WORDS, WORD_BITS),
     }
     found = {name: -(-width // WORD_BITS) * _blocks(depth, WORD_BITS) for name, (depth, width) in loaded.items()}
+    row_words = config.lanes * config.weight_width // WORD_BITS
+    found["weights"] = config.banks * row_words * _blocks(config.bank_rows, WORD_BITS)
     found["activations"] = _blocks(config.activation_words, config.word, SHARED_SHAPES)
     found["membranes"] = _blocks(config.membrane_words, potentials(config).size)
-    kv_width = config.lanes * config.count_width
-    for name, shape in (("kv", (config.kv_rows, kv_width)), ("image rows", _image_rows(config))):
-        found[name] = 0 if _distributed(*shape) else _blocks(*shape)
+    rows = _image_rows(config)
+    found["image rows"] = 0 if _distributed(*rows) else _blocks(*rows)
     return found
 
 
@@ -60,7 +59,6 @@ def memory_bits(config: CoreConfig) -> dict[str, int]:
         "membranes": config.membrane_words * potentials(config).size,
         "parameters": config.parameter_words * parameters(config).size,
         "program": config.program_layers * DESCRIPTOR_WORDS * WORD_BITS,
-        "kv": config.kv_rows * config.lanes * config.count_width,
         "image rows": math.prod(_image_rows(config)),
     }
 

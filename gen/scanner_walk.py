@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import product
 
 import numpy as np
 
+from spikeloom.gen.bank_stamps import Ends, Word
 from spikeloom.gen.pipeline import Accesses, Item
 from spikeloom.gen.plan import LayerPlan
 from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.layouts import sub_word_bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,8 @@ class ScannerWalk:
 
     def __init__(self, plan: LayerPlan, config: CoreConfig, activity: Activity):
         self.plan, self.layer = plan, plan.layer
-        self.columns, self.word_bits = config.columns, config.word
+        self.columns, self.word_bits, self.banks = config.columns, config.word, config.banks
+        self.sub_word, self.weight_width = sub_word_bits(config), config.weight_width
         self.groups = tuple(
             (y, x, min(plan.group, plan.width - x))
             for y in range(plan.height)
@@ -48,9 +50,11 @@ class ScannerWalk:
             self._bits(activity.tensors[name], info.planes)
             for name, info in zip(self.layer.inputs, plan.shape.inputs, strict=True)
         ]
+        if self.layer.kind == "attention":
+            self._spiked = self._planes[1][0].any(axis=(1, 2))  # (T, words, bits): channels that spike in K
         spikes = activity.spikes.get(plan.name)
         self._fired = None if spikes is None else self._bits(spikes, 1)[0].any(axis=-1)  # (T, H, W, words)
-        self._fields: dict[tuple[int, int, int], Item] = {}
+        self._fields: dict[tuple[int, int], list[Item]] = {}
 
     def _bits(self, tensor: np.ndarray, planes: int) -> np.ndarray:
         """Bits (planes, most significant first, T, H, W, words, channels of a word) of a tensor (T, C, H, W)."""
@@ -59,29 +63,43 @@ class ScannerWalk:
         moved = padded.transpose(0, 2, 3, 1).reshape(*tensor.shape[:1], *tensor.shape[2:], words, self.word_bits)
         return np.stack([moved >> b & 1 for b in reversed(range(planes))]).astype(bool)
 
+    def _events(self, bits: np.ndarray, tap: int) -> np.ndarray:
+        """Bits (..., of a word) to events (..., piece, bank)."""
+        dealt = bits.reshape(*bits.shape[:-1], -1, self.sub_word, self.banks).sum(axis=-2, dtype=np.uint8)
+        return np.roll(dealt, tap, axis=-1)
+
     def receptive_field(self, step: int, tile: int, index: int) -> Item:
         """The item of a group of positions; index: of `groups`."""
         words = self.plan.scanned(tile)
-        key = (step, words.start, index)
+        key = (step, words.start)
         if key not in self._fields:
-            of = self._image_field if self.layer.direct else self._field
-            self._fields[key] = of(step, words, *self.groups[index])
-        return self._fields[key]
+            self._fields[key] = self._image_items() if self.layer.direct else self._items(step, words)
+        return self._fields[key][index]
 
-    def _image_field(self, step: int, words: range, y: int, x: int, positions: int) -> Item:
+    def _image_items(self) -> list[Item]:
         """For each plane, row of the kernel and channel a word, of which each tap is a slot and at most an event."""
-        layer, bits = self.layer, self._padded
-        left, top = x * layer.stride, y * layer.stride
-        places = left + np.arange(positions)[:, None] * layer.stride + np.arange(layer.kernel)  # (positions, taps)
-        # (planes, taps y, channels, taps x)
-        seen = np.asarray(bits[:, top : top + layer.kernel][:, :, :, places].any(axis=3))
-        fired = np.zeros((len(seen), 1 + seen[0].size), np.bool_)  # each plane with the doubling after it
-        fired[:, :-1] = seen.reshape(len(seen), -1)
-        fired[:, -1] = np.logical_or.accumulate(fired.any(axis=1))
-        fired.flat[-2] = True  # the end
-        return Item(tuple((int(slot), 1) for slot in np.flatnonzero(fired.flat[:-1])), fired.size - 1)
+        layer, bits = self.layer, self._padded()
+        silent = (0,) * self.banks
+        one = [tuple(int(b == bank) for b in range(self.banks)) for bank in range(self.banks)]
+        found = []
+        for y, x, positions in self.groups:
+            left, top = x * layer.stride, y * layer.stride
+            places = left + np.arange(positions)[:, None] * layer.stride + np.arange(layer.kernel)  # (positions, taps)
+            # (planes, taps y, channels, taps x)
+            seen = np.asarray(bits[:, top : top + layer.kernel][:, :, :, places].any(axis=3))
+            taps = seen[0].size
+            fired = np.zeros((len(seen), 1 + taps), np.bool_)  # each plane with the doubling after it
+            fired[:, :-1] = seen.reshape(len(seen), -1)
+            fired[:, -1] = np.logical_or.accumulate(fired.any(axis=1))
+            kept: list[Word] = []
+            for slot in np.flatnonzero(fired.flat[:-1]).tolist():
+                tap = slot % (taps + 1)
+                kept.append((slot, silent, Ends.DOUBLE) if tap == taps else (slot, one[tap % self.banks], Ends.NOTHING))
+            last = fired.size - 2
+            end = kept.pop()[1] if kept and kept[-1][0] == last else silent
+            found.append(Item((*kept, (last, end, Ends.LAST)), fired.size - 1))
+        return found
 
-    @cached_property
     def _padded(self) -> np.ndarray:
         """Bits of the image with its padding (planes, H, C, W)."""
         edge = [(self.layer.padding,) * 2]
@@ -89,44 +107,66 @@ class ScannerWalk:
         moved = bits[..., : self.layer.channels_in].transpose(0, 1, 3, 2)
         return np.pad(moved, [(0, 0), *edge, (0, 0), *edge])
 
-    def _field(self, step: int, words: range, y: int, x: int, columns: int) -> Item:
-        layer, bits = self.layer, self._planes[0]
-        kept: list[tuple[int, int]] = []
-        slot = 0
-        for plane in range(len(bits)):
-            if plane:
-                if kept:
-                    kept.append((slot, 1))
-                slot += 1
-            for tap_y in range(layer.kernel):
-                for tap_x in range(layer.kernel):
-                    in_y = y * layer.stride + tap_y - layer.padding
-                    in_x = [(x + c) * layer.stride + tap_x - layer.padding for c in range(columns)]
-                    inside = [i for i in in_x if 0 <= i < layer.width_in and 0 <= in_y < layer.height_in]
-                    for word in words:
-                        slot += self.columns
-                        spikes = bits[plane, step, in_y, inside, word].any(axis=0).sum() if inside else 0
-                        if spikes:
-                            kept.append((slot - 1, int(spikes)))
-        if not kept or kept[-1][0] != slot - 1:
-            kept.append((slot - 1, 1))  # the marker of the end
-        return Item(tuple(kept), slot)
+    def _items(self, step: int, words: range) -> list[Item]:
+        """The items of all groups of positions at a step."""
+        read = self._planes[0][:, step, :, :, words.start : words.stop]
+        if self.layer.kind == "attention":
+            read = (read & self._spiked[step, words.start : words.stop]).repeat(self.plan.digits, axis=0)
+        taps = self.layer.kernel**2
+        events = np.stack([self._seen(read, tap) for tap in range(taps)], axis=2)
+        planes, groups, _, _, pieces, _ = events.shape  # (planes, groups, taps, words, pieces, banks)
+        doubles = self.weight_width if self.layer.kind == "attention" else 1
+        place = np.arange(1, taps * len(words) + 1) * self.columns - 1  # each word's slot in its plane
+        each = taps * len(words) * self.columns
+        flat = events.reshape(planes, groups, taps * len(words), pieces, -1)
+        found = []
+        for group in range(groups):
+            kept: list[Word] = []
+            for plane in range(planes):
+                first = plane * (each + doubles)
+                if plane and kept:
+                    kept += [(first - doubles + i, (0,) * self.banks, Ends.DOUBLE) for i in range(doubles)]
+                word, piece = flat[plane, group].any(axis=-1).nonzero()
+                counts = flat[plane, group, word, piece].tolist()
+                at = (first + place[word] + piece).tolist()
+                kept += [(a, tuple(c), Ends.NOTHING) for a, c in zip(at, counts, strict=True)]
+            last = planes * each + (planes - 1) * doubles
+            silent = not kept or kept[-1][0] < last - 1
+            if silent:
+                kept.append((last - 1, (0,) * self.banks, Ends.LAST))
+            else:
+                kept[-1] = (*kept[-1][:2], Ends.LAST)
+            found.append(Item(tuple(kept), last))
+        return found
+
+    def _seen(self, read: np.ndarray, tap: int) -> np.ndarray:
+        """What a tap sees: (planes, H, W, words, bits) to events (planes, groups, words, pieces, banks)."""
+        layer, plan = self.layer, self.plan
+        y, x = divmod(tap, layer.kernel)
+        edge, stride = layer.padding, layer.stride
+        wide = np.pad(read, ((0, 0), (edge, edge), (edge, edge), (0, 0), (0, 0)))
+        rows, columns = (plan.height - 1) * stride + 1, (plan.width - 1) * stride + 1
+        seen = wide[:, y : y + rows : stride, x : x + columns : stride]
+        missing = -plan.width % self.columns
+        seen = np.pad(seen, ((0, 0), (0, 0), (0, missing), (0, 0), (0, 0)))
+        union = seen.reshape(*seen.shape[:2], -1, self.columns, *seen.shape[3:]).any(axis=3)
+        return self._events(union.reshape(union.shape[0], -1, *union.shape[3:]), tap)
 
     def keys(self, step: int, tile: int) -> list[Item]:
         """Items of K and V: one a token."""
-        bits = self._planes[1][0, step]
-        tokens = bits.reshape(-1, *bits.shape[2:])  # (N, words, channels of a word)
         words, values = self.plan.scanned(tile), len(self.plan.tiles[tile].spike_words)
+        read = self._planes[1][0, step, :, :, words.start : words.stop]
+        tokens = self._events(read.reshape(-1, *read.shape[2:]), 0)  # (tokens, words, pieces, banks)
+        silent = (0,) * self.banks
         items = []
-        before = (-1, -1)  # word and bit of the row of the event before: the same row again waits a cycle
-        for token, spikes in enumerate(tokens):
-            kept = [(0, 1)] if token == 0 else []
-            for slot, word in enumerate(words, start=values):
-                rows = np.flatnonzero(spikes[word])
-                if len(rows):
-                    kept.append((slot, len(rows) + int((word, rows[0]) == before)))
-                    before = (word, int(rows[-1]))
-            items.append(Item(tuple(kept), values + len(words)))
+        for number, events in enumerate(tokens):
+            kept: list[Word] = [(0, silent, Ends.CLEAR)] if number == 0 else []
+            word, piece = events.any(axis=-1).nonzero()
+            counts, at = events[word, piece].tolist(), (values + word + piece).tolist()
+            kept += [(a, tuple(c), Ends.KEY) for a, c in zip(at, counts, strict=True)]
+            if counts:
+                kept.append((values + len(words), silent, Ends.TOKEN))
+            items.append(Item(tuple(kept), values + 1 + len(words)))
         return items
 
     def written(self, step: int, word: int, y: int, x: int) -> Accesses:

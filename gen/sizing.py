@@ -13,6 +13,9 @@ from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.layouts import WORD_BITS
 from spikeloom.rtl.core.registers import region_words
 
+SHAPE = ("lanes", "word", "columns", "banks", "neuron_lanes")
+"""Sizes of a core that shape the Plan, rather than follow from it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
@@ -33,14 +36,19 @@ Amount = Callable[[LayerPlan], int]
 
 def needs(plan: Plan) -> list[Need]:
     """Every limit of `CoreConfig` that depends on the network, for a core of the plan's lanes and words."""
-    lanes, network = plan.config.lanes, plan.network
+    network = plan.network
     places = plan.memory.placements
     narrower = "weights of fewer bits or fewer inputs a neuron"
     return [
         _most(plan, "accumulator_width", lambda x: x.widths.accumulator, narrower),
         _most(plan, "potential_width", lambda x: x.widths.membrane, narrower),
         _most(plan, "weight_width", _weight_bits, "quantise to 4 bits"),
-        _total(plan, "weight_rows", lambda x: x.weight_rows, "more lanes, fewer channels, or a larger device"),
+        Need(
+            limit="weight_rows",
+            least=max(plan.config.banks, plan.weight_rows),
+            layer=max(plan.layers, key=lambda x: x.weight_rows).name,
+            remedy="more lanes, fewer channels, or a larger device",
+        ),
         _total(plan, "parameter_words", lambda x: x.parameter_words, "fewer channels or more neuron_lanes"),
         Need(
             limit="activation_words",
@@ -55,8 +63,6 @@ def needs(plan: Plan) -> list[Need]:
             layer=network.layers[-1].name,
             remedy="fewer blocks",
         ),
-        _most(plan, "kv_rows", lambda x: _kv_rows(x, lanes), "more heads, so that a head has fewer channels"),
-        _most(plan, "tokens", _tokens, "earlier pooling"),
         Need(
             limit="row_pixels",
             least=network.channels * network.width,
@@ -120,12 +126,13 @@ def plan_smallest(network: Network, **chosen: int) -> Plan:
     ValueError
         for sizes that no core has.
     """
-    array = {key: chosen[key] for key in ("lanes", "word", "columns", "neuron_lanes") if key in chosen}
-    trial = CoreConfig(**array, kv_rows=chosen.get("lanes", CoreConfig.lanes))
+    array = {key: chosen[key] for key in (*SHAPE, "weight_width") if key in chosen}
+    array.setdefault("weight_width", max(layer.weight_bits for layer in network.layers if layer.weight is not None))
+    trial = CoreConfig(**array)
     plan = make_plan(network, trial)
     _check_possible(plan)
     sizes = asdict(trial) | {need.limit: need.least for need in needs(plan)}
-    sizes["weight_rows"] = _whole_blocks(sizes["weight_rows"])
+    sizes["weight_rows"] = trial.banks * _whole_blocks(sizes["weight_rows"] // trial.banks)
     sizes["potential_width"] = max(sizes["potential_width"], sizes["accumulator_width"])
     plan = replace(plan, config=CoreConfig(**(sizes | chosen)))
     check_fits(plan)
@@ -151,16 +158,16 @@ def _whole_blocks(rows: int) -> int:
 
 
 def common_core(*configs: CoreConfig) -> CoreConfig:
-    """A core that runs whatever any of the given cores runs; they must agree in lanes, word, columns and neuron_lanes.
+    """A core that runs whatever any of the given cores runs; they must agree in `SHAPE`.
 
     Raises
     ------
     CompileError
-        for cores that differ in lanes, word, columns or neuron_lanes.
+        for cores that differ in one of these.
     """
     first = configs[0]
     for other in configs:
-        for name in ("lanes", "word", "columns", "neuron_lanes"):
+        for name in SHAPE:
             if getattr(other, name) != getattr(first, name):
                 raise CompileError(f"cores must agree in {name}, not {getattr(first, name)} and {getattr(other, name)}")
     return CoreConfig(**{f.name: max(getattr(c, f.name) for c in configs) for f in fields(CoreConfig)})
@@ -184,11 +191,3 @@ def _weight_bits(plan: LayerPlan) -> int:
 
 def _membrane_positions(plan: LayerPlan) -> int:
     return 1 if plan.readout else plan.positions
-
-
-def _kv_rows(plan: LayerPlan, lanes: int) -> int:
-    return max(lanes, plan.layer.channels_in // plan.layer.heads) if plan.layer.kind == "attention" else lanes
-
-
-def _tokens(plan: LayerPlan) -> int:
-    return plan.positions if plan.layer.kind == "attention" else 0

@@ -98,6 +98,8 @@ def _weighted(layer: Layer) -> bool:
 
 
 def _attention_lanes(plan: LayerPlan, config: CoreConfig) -> str:
+    if plan.digits > 1:
+        return f"{plan.digits} digits of {config.weight_width} bits hold an element of K^T V: Q is read for each"
     if plan.layer.kind == "attention" and config.lanes > _per_head(plan):
         return f"{config.lanes} lanes are several heads of {_per_head(plan)} channels: an event occupies them all"
     return ""

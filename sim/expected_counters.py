@@ -23,9 +23,9 @@ class ExpectedCounters:
     sops_done: np.ndarray
     """Synaptic operations: one for each output channel that a set input bit adds to. Bits are those of every plane, at
     each step that the layer and its input both have (once for the image), in the receptive field of each output
-    position. Attention: the set bits of Q whose row of K^T V is not empty, times the lanes."""
+    position. Attention: the set bits of Q whose row of K^T V is not empty, times the lanes, times the digits."""
     kv_updates: np.ndarray
-    """Rows of V added to K^T V, the other half of the attention; 0 elsewhere."""
+    """Rows of V added to K^T V, whatever its digits, the other half of the attention; 0 elsewhere."""
     events: np.ndarray
     """Weight rows applied to the array: once per tile for a group of positions of which any has the bit."""
     rows_skipped: np.ndarray
@@ -144,10 +144,10 @@ def _attention(plan: LayerPlan, execution: Execution, config: CoreConfig) -> dic
     for number, tile in enumerate(plan.tiles):
         part = _channels(plan, number, config.word)
         updates += _sum(k[:, :, part])
-        sops += _sum(useful[:, :, part]) * tile.valid
-        applied = _sum(_any_of_columns(useful[:, :, part], config.columns))
+        sops += _sum(useful[:, :, part]) * tile.valid * plan.digits
+        applied = _sum(_any_of_columns(useful[:, :, part], config.columns)) * plan.digits
         events += applied
-        skipped += steps * groups * (part.stop - part.start) - applied
+        skipped += steps * groups * (part.stop - part.start) * plan.digits - applied
     return {"sops_done": sops, "kv_updates": updates, "events": events, "rows_skipped": skipped}
 
 

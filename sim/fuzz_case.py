@@ -20,13 +20,13 @@ from spikeloom.rtl.core.config import CoreConfig
 IMAGES = 2  # of a network: the second shows what the first left behind
 
 _SIZES: dict[str, int] = dict(accumulator_width=20, potential_width=24, weight_rows=6000, membrane_positions=400)
-_SIZES |= dict(parameter_words=1000, activation_words=5000, program_layers=12, kv_rows=64, tokens=64)
+_SIZES |= dict(parameter_words=1000, activation_words=5000, program_layers=12)
 _SIZES |= dict(row_pixels=160, classes=12)
 CORES = (
     CoreConfig(lanes=8, columns=1, neuron_lanes=4, weight_width=8, **_SIZES),
-    CoreConfig(lanes=48, columns=2, neuron_lanes=16, weight_width=8, **_SIZES),  # words of 16 bits
-    CoreConfig(lanes=8, columns=4, neuron_lanes=1, weight_width=4, **_SIZES),
-    CoreConfig(lanes=32, word=8, columns=1, neuron_lanes=4, weight_width=4, **_SIZES),
+    CoreConfig(lanes=48, columns=2, banks=4, neuron_lanes=16, weight_width=8, **_SIZES),  # words of 16 bits
+    CoreConfig(lanes=8, columns=4, banks=2, neuron_lanes=1, weight_width=4, **_SIZES),
+    CoreConfig(lanes=32, word=8, columns=1, banks=8, neuron_lanes=4, weight_width=4, **_SIZES),
 )
 
 
@@ -97,8 +97,7 @@ def described(case: Case) -> list[str]:
     frame = f" with a frame of {network.frame} (pixels {network.padding_pixel})" if network.padding_pixel else ""
     lines = [] if case.before is None else [f"after: {line}" for line in described(case.before)]
     lines += [
-        f"core of {core.lanes} lanes, {core.columns} columns, {core.neuron_lanes} neuron lanes, "
-        f"{core.weight_width}-bit weights",
+        f"core of {core.summary}, {core.weight_width}-bit weights",
         f"{len(case.images)} image(s) of {network.channels} x {network.height} x {network.width}{frame}, "
         f"T = {network.steps}",
     ]

@@ -34,7 +34,7 @@ from spikeloom.rtl.core.registers import (
 if TYPE_CHECKING:
     from spikeloom.gen.program import Program
 
-_EQUAL = ("lanes", "word", "columns", "neuron_lanes", "weight_width", "potential_width")
+_EQUAL = ("lanes", "word", "columns", "banks", "neuron_lanes", "weight_width", "potential_width")
 """Sizes that shape a Program; of the others a core may have more than a Program needs."""
 
 
@@ -109,7 +109,6 @@ class Device(Link):
         for name, wanted in (("map_version", MAP_VERSION), ("descriptor_version", DESCRIPTOR_VERSION)):
             if (found := values.pop(name)) != wanted:
                 raise HostError(f"the core has {name} {found}, this driver {wanted}: build the bitstream again")
-        del values["engines"]
         return CoreConfig(**values)
 
     @property

@@ -1,26 +1,37 @@
 """The accumulate array: additions of gated weight rows, no multiplier."""
 
-from amaranth.hdl import Module, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
-from ..primitives.carry_chain import GATED_ACCUMULATE, CarryChain
+from ..primitives.carry_chain import GATED_ACCUMULATE, GATED_PAIR, SUM, CarryChain
 from .config import CoreConfig
-from .layouts import row_event, sums
+from .layouts import COMMAND, bank_rows, sums
+
+HELD_SUMS = 2  # of the items that are through
+LATENCY = 3  # from the heads of the banks to the rows
+
+
+def stages(config: CoreConfig) -> int:
+    """Registers between the rows and the accumulators: of the adders that join the banks, at least one."""
+    return max(1, ceil_log2(config.banks))
 
 
 class AcArray(wiring.Component):
-    """`lanes` x `columns` accumulators that share a weight row.
+    """`lanes` x `columns` accumulators that share the weight rows of a cycle.
 
-    Of a core of one column the gates are those of equal parts of the lanes, not of columns.
+    In each cycle, for each column: ``acc[lane] += sum over banks of gate ? element[lane] : 0``, or ``acc[lane] *= 2``
+    for `double`, which multiplies the planes accumulated so far (Horner, most significant plane first). The AND gate
+    is the multiplier. A core of one column has a gate for each eighth of the lanes. `over` hands ``acc`` over after
+    that; then it starts at zero.
 
-    For each event and gate: ``acc[lane] += gate ? element[lane] : 0``, or ``acc[lane] *= 2`` for a `double`,
-    which multiplies the planes accumulated so far (Horner, most significant plane first). The AND gate is the
-    multiplier, and lies in the carry chain's own look-up tables. `last` hands ``acc`` over after the event; then it
-    starts at zero.
+    `kv` adds bits to a row instead: ``element[lane] + values[lane]`` leaves by `products`, of as many bits as a
+    weight. With `carry` the bits are those that the row of the `kv` just before has carried: where the sum wrapped
+    from the largest weight to the least.
 
-    One event a cycle; stalls only while `last` waits for the taker of the previous sums. The sums lag two cycles: a
-    row is registered before it is added, since it comes from a block memory.
+    A request a cycle, nothing stalls: two items' sums are kept, and whoever asks sees to it that there are no more.
+    Sums lag `stages` + 2 cycles, products `stages` + 1.
 
     Parameters
     ----------
@@ -28,7 +39,9 @@ class AcArray(wiring.Component):
 
     Members
     -------
-    rows : In(stream of `layouts.row_event`)
+    rows : In(layouts.bank_rows)
+    values : In, a bit a lane, `stages` - 1 cycles after the `kv` that wants them
+    products : Out(array of weights)
     sums : Out(stream of `layouts.sums`)
     """
 
@@ -36,46 +49,106 @@ class AcArray(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "rows": In(stream.Signature(row_event(config))),
+                "rows": In(bank_rows(config)),
+                "values": In(config.lanes),
+                "products": Out(data.ArrayLayout(signed(config.weight_width), config.lanes)),
                 "sums": Out(stream.Signature(sums(config))),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
-        row, held, full = Signal(row_event(config)), Signal(), Signal()
-        taken, hands_over = Signal(), Signal()
-        m.d.comb += [
-            self.sums.valid.eq(full),
-            taken.eq(held & ~(row.marker.last & full)),
-            hands_over.eq(taken & row.marker.last),
-            self.rows.ready.eq(~held | taken),
-        ]
-        with m.If(self.rows.ready):
-            m.d.sync += [held.eq(self.rows.valid), row.eq(self.rows.payload)]
-        with m.If(hands_over):
-            m.d.sync += full.eq(1)
+        before, now = self._commands(m)
+        held, moves = Signal(), Signal()
+        m.d.comb += moves.eq(held & (~self.sums.valid | self.sums.ready))
+        with m.If(now.over):
+            m.d.sync += held.eq(1)
+        with m.Elif(moves):
+            m.d.sync += held.eq(0)
+        with m.If(moves):
+            m.d.sync += self.sums.valid.eq(1)
         with m.Elif(self.sums.ready):
-            m.d.sync += full.eq(0)
-
-        for column in range(config.columns):
-            for lane in range(config.lanes):
-                acc = Signal(signed(config.accumulator_width), name=f"acc_{column}_{lane}")
-                part = column if config.columns > 1 else lane * config.gates // config.lanes
-                adder = CarryChain(addition=GATED_ACCUMULATE, width=config.accumulator_width)
-                m.submodules[f"adder_{column}_{lane}"] = adder
-                m.d.comb += [
-                    adder.a.eq(acc),
-                    adder.b.eq(row.elements[lane]),
-                    adder.c.eq(row.gates[part].replicate(config.accumulator_width)),
-                    adder.d.eq(row.marker.double.replicate(config.accumulator_width)),
-                ]
-                # reset and enable as the flip-flop has them: no multiplexer in front of it
-                with m.If(hands_over):
-                    m.d.sync += acc.eq(0)
-                with m.Elif(taken):
-                    m.d.sync += acc.eq(adder.total)
-                with m.If(hands_over):
-                    m.d.sync += self.sums.payload[column][lane].eq(adder.total)
+            m.d.sync += self.sums.valid.eq(0)
+        for column in range(self.config.columns):
+            for lane in range(self.config.lanes):
+                kept = self._lane(m, before, now, column, lane)
+                with m.If(moves):
+                    m.d.sync += self.sums.payload[column][lane].eq(kept)
         return m
+
+    def _commands(self, m):
+        """The command that reaches the accumulators in the next cycle, and in this one."""
+        command = self.rows.command
+        for stage in range(stages(self.config)):
+            before, command = command, Signal(COMMAND, name=f"command_{stage}")
+            m.d.sync += command.eq(before)
+        return before, command
+
+    def _lane(self, m, before, now, column, lane):
+        """One accumulator; what it keeps of an item or of K^T V."""
+        config = self.config
+        name = f"{column}_{lane}"
+        addend, gate = self._join(m, column, lane, name)
+        acc = Signal(signed(config.accumulator_width), name=f"acc_{name}")
+        kept = Signal.like(acc, name=f"kept_{name}")
+        adder = CarryChain(addition=GATED_ACCUMULATE, width=config.accumulator_width)
+        m.submodules[f"adder_{name}"] = adder
+        m.d.comb += [
+            adder.a.eq(acc),
+            adder.b.eq(addend),
+            adder.c.eq(gate.replicate(config.accumulator_width)),
+            adder.d.eq(now.double.replicate(config.accumulator_width)),
+        ]
+        # reset as the flip-flop has it: no multiplexer in front of it
+        with m.If(now.over | now.kv | before.kv):
+            m.d.sync += acc.eq(0)
+        with m.Else():
+            m.d.sync += acc.eq(adder.total)
+        with m.If(now.over | now.kv):
+            m.d.sync += kept.eq(adder.total)
+        if column == 0:
+            sign = config.weight_width - 1
+            carries = adder.total[sign] & ~addend[sign]
+            with m.If(before.kv):
+                m.d.sync += acc[0].eq(Mux(before.carry, carries, self.values[lane]))
+            m.d.comb += self.products[lane].eq(kept)
+        return kept
+
+    def _join(self, m, column, lane, name):
+        """The sum of the banks' gated elements, `stages` registers later, and its gate.
+
+        The gates lie in the chains' own look-up tables: of pairs, or of a single bank in the accumulator.
+        """
+        config, banks = self.config, self.rows.banks
+        part = column if config.columns > 1 else lane * config.gates // config.lanes
+        if config.banks == 1:
+            element, gate = Signal(signed(config.weight_width), name=f"element_{name}"), Signal(name=f"gate_{name}")
+            m.d.sync += [element.eq(banks[0].elements[lane]), gate.eq(banks[0].gates[part])]
+            return element, gate
+        totals = [self._pair(m, banks[i], banks[i + 1], lane, part, f"{name}_{i}") for i in range(0, len(banks), 2)]
+        while len(totals) > 1:
+            totals = [self._sum(m, *totals[i : i + 2], f"{name}_{len(totals)}_{i}") for i in range(0, len(totals), 2)]
+        return totals[0], Const(1, 1)
+
+    def _pair(self, m, one, other, lane, part, name):
+        """``(one & gate) + (other & gate)``, registered."""
+        width = self.config.weight_width + 1
+        adder, total = CarryChain(addition=GATED_PAIR, width=width), Signal(signed(width), name=f"pair_{name}")
+        m.submodules[f"pair_{name}"] = adder
+        m.d.comb += [
+            adder.a.eq(one.elements[lane]),
+            adder.b.eq(one.gates[part].replicate(width)),
+            adder.c.eq(other.elements[lane]),
+            adder.d.eq(other.gates[part].replicate(width)),
+        ]
+        m.d.sync += total.eq(adder.total)
+        return total
+
+    def _sum(self, m, one, other, name):
+        """Of two pairs, registered."""
+        width = len(one) + 1
+        adder, total = CarryChain(addition=SUM, width=width), Signal(signed(width), name=f"sum_{name}")
+        m.submodules[f"sum_{name}"] = adder
+        m.d.comb += [adder.a.eq(one), adder.c.eq(other)]
+        m.d.sync += total.eq(adder.total)
+        return total

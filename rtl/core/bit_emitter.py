@@ -1,19 +1,27 @@
-"""The set bits of spike words, one at a time."""
+"""The set bits of a bank's sub-words, one at a time."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
+from .bank_queue import DEPTH, BankQueue
+from .bits import isolated, number, others
 from .config import CoreConfig
-from .layouts import event, spike_group
+from .layouts import bank_event, sub_word
+
+SUB_WORDS_IN_FLIGHT = 8  # from the scanner's slot to the count of the queue
+EVENTS_IN_FLIGHT = 3  # from the emitter's step to the count of its events
 
 
 class BitEmitter(wiring.Component):
-    """One event a cycle for the set bits of the union of a group's columns, lowest first.
+    """One event a cycle for the set bits of the union of a sub-word's columns, lowest first.
 
-    The gates of an image's word are one event. A group without a bit takes one cycle, for its marker. The last event of
-    a group has its `last`. Latency 3 cycles.
+    ::
+
+        sub-words -> queue -> at hand -> one hot -> number -> row -> queue -> head
+
+    The gates of an image's row are its only event's. A sub-word without a bit takes one cycle, for its marker. The
+    last event of a sub-word with `end` has `end`. A sub-word can be at the head eight cycles after it is taken.
 
     Parameters
     ----------
@@ -21,72 +29,106 @@ class BitEmitter(wiring.Component):
 
     Members
     -------
-    groups : In(stream of `layouts.spike_group`)
-    events : Out(stream of `layouts.event`)
+    takes : In(1), sub_word : In(layouts.sub_word)
+    room : Out(1), the sub-words of `SUB_WORDS_IN_FLIGHT` cycles can be taken
+    take : In(1), the head is done with: the next event takes its place
+    goes, waits, kv : Out(1), the head is an event that goes by itself, one that ends something, one of K: at most one
+    head : Out(layouts.bank_event)
     """
 
     def __init__(self, *, config: CoreConfig):
         self.config = config
         super().__init__(
             {
-                "groups": In(stream.Signature(spike_group(config))),
-                "events": Out(stream.Signature(event(config))),
+                "takes": In(1),
+                "sub_word": In(sub_word(config)),
+                "room": Out(1),
+                "take": In(1),
+                "goes": Out(1),
+                "waits": Out(1),
+                "kv": Out(1),
+                "head": Out(bank_event(config)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
-        # Each bit is isolated, then numbered, then added to the group's row: registers between.
-        holds, held = Signal(), Signal(spike_group(config))
-        left = Signal(config.word)  # bits of the union not yet sent
-        selects, selected, chosen = Signal(), Signal(config.word), Signal(event(config))
-        lowest, rest = Signal(config.word), Signal(config.word)
-        free, numbered_free = Signal(), Signal()
-        m.d.comb += [
-            rest.eq(left & (left - 1)),
-            lowest.eq(left & ~(left - 1)),
-            numbered_free.eq(~self.events.valid | self.events.ready),
-            free.eq(~selects | numbered_free),
-            self.groups.ready.eq(~holds | (free & ~rest.any())),
-        ]
-        with m.If(self.groups.ready):
-            union = 0
-            for c in range(config.columns):
-                union = union | self.groups.payload.spikes[c]
-            one = Mux(self.groups.payload.image, union.any(), union)  # an image's word is a single event
-            m.d.sync += [holds.eq(self.groups.valid), held.eq(self.groups.payload), left.eq(one)]
-        with m.Elif(free):
-            m.d.sync += left.eq(rest)
-        with m.If(free):
-            m.d.sync += [selects.eq(holds), selected.eq(lowest)]
-            self._choose(m, chosen, held, left=left, lowest=lowest, rest=rest)
-        bits = range(ceil_log2(config.word))
-        number = Cat(Cat(selected[i] for i in range(config.word) if i >> b & 1).any() for b in bits)
-        with m.If(numbered_free):
+        m.submodules.words = words = BankQueue(layout=sub_word(self.config))
+        m.submodules.events = events = BankQueue(layout=bank_event(self.config))
+        m.d.comb += [words.write.eq(self.takes), words.entry.eq(self.sub_word)]
+        m.d.sync += self.room.eq(words.count <= DEPTH - SUB_WORDS_IN_FLIGHT)
+        room, step = Signal(init=1), Signal()
+        chosen, one_hot, ends = self._bits(m, words, room, step)
+        self._events(m, events, step, chosen, one_hot, ends)
+        # what the head is, a cycle ahead
+        following = events.following
+        m.d.comb += [events.take.eq(self.take), self.head.eq(events.head)]
+        with m.If(self.take):
             m.d.sync += [
-                self.events.valid.eq(selects),
-                self.events.payload.eq(chosen),
-                self.events.payload.row.eq(chosen.row + number),
+                self.goes.eq(events.coming & ~following.end & ~following.kv),
+                self.waits.eq(events.coming & following.end),
+                self.kv.eq(events.coming & following.kv & ~following.end),
             ]
+        # events on their way or in the queue; one that leaves is noticed a cycle late: no path from the heads to here
+        level, left = Signal(range(DEPTH + 1)), Signal()
+        m.d.sync += [left.eq(self.take & events.coming), room.eq(level <= DEPTH - EVENTS_IN_FLIGHT)]
+        with m.If(step & ~left):
+            m.d.sync += level.eq(level + 1)
+        with m.If(~step & left):
+            m.d.sync += level.eq(level - 1)
         return m
 
-    def _choose(self, m, chosen, held, *, left, lowest, rest):
-        """The event of the lowest bit, but for its number."""
-        m.d.sync += [
-            chosen.row.eq(held.row),
-            chosen.gates.eq(self._gates(held, lowest)),
-            chosen.values.eq(held.values),
-            chosen.add.eq(left.any() & ~held.kv),
-            chosen.kv.eq(left.any() & held.kv),
-            chosen.clear.eq(held.clear),
-            chosen.marker.eq(held.marker),
-            chosen.marker.last.eq(held.marker.last & ~rest.any()),
+    def _bits(self, m, words, room, step):
+        """The sub-word at hand, its lowest bit left, and whether that is the last. `step`: the bit goes on."""
+        after, at_hand = Signal(sub_word(self.config)), Signal(sub_word(self.config))
+        bits = len(after.spikes[0])
+        ready = Signal(_bit_set(bits))  # of `after`, made ready ahead of time
+        now = Signal(_bit_set(bits))
+        after_valid, valid, load, moves = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            step.eq(valid & room),
+            load.eq(~valid | (room & now.single)),
+            moves.eq(~after_valid | load),
+            words.take.eq(~words.valid | moves),
         ]
+        union = words.head.spikes[0]
+        for c in range(1, self.config.columns):
+            union = union | words.head.spikes[c]
+        with m.If(moves):
+            m.d.sync += [after_valid.eq(words.valid), after.eq(words.head), *_split(ready, union)]
+        with m.If(load):
+            m.d.sync += [valid.eq(after_valid), at_hand.eq(after), now.eq(ready)]
+        with m.Elif(step):
+            m.d.sync += _split(now, now.rest)
+        return at_hand, now.lowest, now.single
 
-    def _gates(self, held, lowest):
-        """Of the columns, or of all parts of the lanes of a single one; an image's word has them."""
-        config = self.config
-        columns = Cat((held.spikes[c] & lowest).any() for c in range(config.columns))
-        usual = columns if config.columns > 1 else columns.replicate(config.gates)
-        return Mux(held.image, held.spikes[0][: config.gates], usual)
+    def _events(self, m, events, step, chosen, one_hot, ends):
+        """Two stages: the bit's number, then its row."""
+        columns = self.config.columns
+        place, event, valid = Signal(range(len(one_hot))), Signal(bank_event(self.config)), Signal()
+        row = Signal.like(chosen.row)
+        gates = Cat((chosen.spikes[c] & one_hot).any() for c in range(columns))
+        if columns == 1:
+            gates = chosen.any.replicate(self.config.gates)
+        m.d.sync += [
+            valid.eq(step),
+            place.eq(number(one_hot)),
+            row.eq(chosen.row),
+            event.gates.eq(Mux(chosen.image, chosen.gates, gates)),
+            event.kv.eq(chosen.kv),
+            event.end.eq(chosen.end & ends),
+            event.marker.eq(chosen.marker),
+        ]
+        placed = Signal.like(event)
+        m.d.sync += [events.write.eq(valid), placed.eq(event), placed.row.eq(row + place)]
+        m.d.comb += events.entry.eq(placed)
+
+
+def _bit_set(bits):
+    """Bits of which the lowest is taken first."""
+    return data.StructLayout({"lowest": bits, "rest": bits, "single": 1})
+
+
+def _split(into, bits):
+    """Assignments: the lowest of the bits, the others, whether there are none of these."""
+    return [into.lowest.eq(isolated(bits)), into.rest.eq(others(bits)), into.single.eq(~others(bits).any())]

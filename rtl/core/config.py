@@ -19,17 +19,16 @@ class CoreConfig:
 
     lanes: output channels accumulated at once; a multiple of 16, at most 256, or a power of two below 16.
     columns: output positions that share a weight row; a power of two.
+    banks: events a cycle: memories to which the weight rows are dealt by input channel; 1, 2, 4 or 8.
     neuron_lanes: neurons updated a cycle; a power of two, at most `word`.
     weight_width: bits of a signed weight, 4 or 8.
     accumulator_width: bits of a signed accumulator of the array.
     potential_width: bits of membrane potentials, biases, thresholds and class sums (signed), at most 32.
     activation_words: spike words of the activation memory.
-    weight_rows: rows of `lanes` weights.
+    weight_rows: rows of `lanes` weights, K^T V among them, in all banks together.
     membrane_positions: positions whose potentials the membrane memory holds.
     parameter_words: words of `neuron_lanes` pairs of bias and negated threshold.
     program_layers: descriptors, the end marker included.
-    kv_rows: rows of K^T V: the larger of `lanes` and the channels of a head.
-    tokens: largest number of tokens that attention sums over.
     row_pixels: pixels of an image row, times channels.
     classes: largest number of class sums.
     word: bits of a spike word, channels of a tensor or pixels of an image row; a power of two that divides `lanes`, at
@@ -38,6 +37,7 @@ class CoreConfig:
 
     lanes: int = 32
     columns: int = 1
+    banks: int = 1
     neuron_lanes: int = 8
     weight_width: int = 8
     accumulator_width: int = 20
@@ -47,8 +47,6 @@ class CoreConfig:
     membrane_positions: int = 64
     parameter_words: int = 128
     program_layers: int = 32
-    kv_rows: int = 32
-    tokens: int = 64
     row_pixels: int = 64
     classes: int = 16
     word: int = 0
@@ -81,13 +79,17 @@ class CoreConfig:
                 f"potential_width must be in accumulator_width..32, not {self.potential_width!r} "
                 f"(accumulator_width is {self.accumulator_width!r})"
             )
-        if self.kv_rows < self.lanes:
-            raise ValueError(f"kv_rows must be at least lanes ({self.lanes}), not {self.kv_rows!r}")
+        if self.banks not in (1, 2, 4, 8):
+            raise ValueError(f"banks must be 1, 2, 4 or 8, not {self.banks!r}")
+        if self.banks > self.word:
+            raise ValueError(f"banks must be at most word ({self.word}), not {self.banks!r}")
+        if self.weight_rows % self.banks:
+            raise ValueError(f"weight_rows must be a multiple of banks ({self.banks}), not {self.weight_rows!r}")
 
     @property
     def summary(self) -> str:
         """The sizes that decide how fast it is, for people."""
-        return f"{self.lanes} lanes, {self.columns} columns, {self.neuron_lanes} neuron lanes"
+        return f"{self.lanes} lanes, {self.columns} columns, {self.banks} banks, {self.neuron_lanes} neuron lanes"
 
     @property
     def address_width(self) -> int:
@@ -100,24 +102,19 @@ class CoreConfig:
         return self.columns if self.columns > 1 else min(LANE_GROUPS, self.word)
 
     @property
+    def bank_rows(self) -> int:
+        """Weight rows of a bank."""
+        return self.weight_rows // self.banks
+
+    @property
     def row_width(self) -> int:
-        """Bits of a weight row's address; a KV row's fits too."""
-        return max(1, ceil_log2(max(self.weight_rows, self.kv_rows)))
+        """Bits of the address of a row in its bank."""
+        return max(1, ceil_log2(self.bank_rows))
 
     @property
     def parameter_width(self) -> int:
         """Bits of a parameter word's address."""
         return max(1, ceil_log2(self.parameter_words))
-
-    @property
-    def count_width(self) -> int:
-        """Bits of one element of K^T V: an unsigned count of tokens."""
-        return self.tokens.bit_length()
-
-    @property
-    def element_width(self) -> int:
-        """Bits of one signed element of a row: a weight, or a count of K^T V."""
-        return max(self.weight_width, self.count_width + 1)
 
     @property
     def tile_words(self) -> int:

@@ -1,6 +1,6 @@
 """The accelerator: from 8-bit pixels to class sums."""
 
-from amaranth.hdl import Module, Mux, ResetInserter
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -13,11 +13,11 @@ from .counters import Counters
 from .event_scanner import EventScanner
 from .host_port import HostPort
 from .image_loader import ImageLoader
-from .kv_store import KvStore
 from .layouts import DESCRIPTOR_WORDS, WORD_BITS, Kind, job, parameters, trace
 from .loadable_memory import LoadableMemory
 from .membrane_store import MembraneStore
 from .neuron_unit import NeuronUnit
+from .product_writer import ProductWriter
 from .registers import HostBus
 from .result_store import ResultStore
 from .sequencer import Sequencer
@@ -33,9 +33,10 @@ class Core(wiring.Component):
 
         HostPort -> ImageLoader -> ActivationStore <----------- ActivationWriter
                                        |                               ^
-        Sequencer -> items -> EventScanner -> WeightStore or KvStore   | spikes
-            |                                       v                  |
-            +------> jobs ----------------------> AcArray -> NeuronUnit <-> MembraneStore
+        Sequencer -> items -> EventScanner -> WeightStore -> AcArray   | spikes
+            |                                       ^           |  |    |
+            |                                       +- K^T V ---+  v    |
+            +------> jobs -------------------------------------> NeuronUnit <-> MembraneStore
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ class Core(wiring.Component):
         m.submodules.activations = ActivationStore(config=config)
         m.submodules.scanner = EventScanner(config=config)
         m.submodules.weights = self.weights
-        m.submodules.kv = KvStore(config=config)
+        m.submodules.products = ProductWriter(config=config)
         m.submodules.array = AcArray(config=config)
         m.submodules.jobs = fifo.SyncFIFO(width=job(config).size, depth=JOB_FIFO_DEPTH)
         m.submodules.parameters = self.parameters
@@ -143,24 +144,24 @@ class Core(wiring.Component):
             sequencer.job_finished.eq(parts.neurons.finished),
             sequencer.quiet.eq(parts.writer.idle),
             *(unit.layer.eq(sequencer.layer) for unit in (loader, parts.scanner, parts.neurons, parts.writer)),
-            parts.kv.head_shift.eq(sequencer.layer.head_shift),
+            parts.products.head_shift.eq(sequencer.layer.head_shift),
         ]
 
     def _connect_events(self, m, parts):
-        """Rows come from the weights, or in attention from K^T V."""
-        events, rows, attention = parts.scanner.events, parts.array.rows, parts.sequencer.layer.kind == Kind.ATTENTION
-        for store, chosen in ((parts.weights, ~attention), (parts.kv, attention)):
-            m.d.comb += [
-                store.events.payload.eq(events.payload),
-                store.events.valid.eq(events.valid & chosen),
-                store.rows.ready.eq(rows.ready & chosen),
-            ]
+        """Rows of weights to the array, and of K^T V back."""
+        scanner, weights, products, array = parts.scanner, parts.weights, parts.products, parts.array
         m.d.comb += [
-            events.ready.eq(Mux(attention, parts.kv.events.ready, parts.weights.events.ready)),
-            rows.payload.eq(Mux(attention, parts.kv.rows.payload, parts.weights.rows.payload)),
-            rows.valid.eq(Mux(attention, parts.kv.rows.valid, parts.weights.rows.valid)),
+            weights.requests.eq(scanner.requests),
+            products.requests.eq(scanner.requests),
+            products.word.eq(scanner.value),
+            array.rows.eq(weights.rows),
+            array.values.eq(products.values),
+            weights.written.eq(products.written),
+            weights.cleared.eq(scanner.cleared),
+            weights.products.eq(array.products),
+            scanner.sums_taken.eq(array.sums.valid & array.sums.ready),
         ]
-        wiring.connect(m, parts.array.sums, parts.neurons.sums)
+        wiring.connect(m, array.sums, parts.neurons.sums)
 
     def _connect_neurons(self, m, parts):
         neurons, queue = parts.neurons, parts.jobs.r_stream
@@ -194,31 +195,44 @@ class Core(wiring.Component):
             ]
 
     def _connect_counters(self, m, parts, port):
-        config, neurons, sequencer, words = self.config, parts.neurons, parts.sequencer, parts.scanner.words
-        layer, increments, rows = sequencer.layer, self.counters.increments, parts.array.rows
-        row, taken = rows.payload, rows.valid & rows.ready
-        applied = taken & row.gates.any()
-        lanes = Mux(row.marker.tail, layer.tile_tail, config.lanes)
-        spiking, positions = sum(self._positions(row.gates, layer)), 1 << layer.group
+        neurons, sequencer, words = parts.neurons, parts.sequencer, parts.scanner.words
+        increments, scanner = self.counters.increments, parts.scanner
         running = sequencer.busy & ~sequencer.load_image
+        self._count_events(m, parts)
         m.d.comb += [
             self.counters.clear.eq(port.start | parts.image_loader.done),
             increments.cycles.eq(running),
-            increments.array_cycles.eq(taken),
-            increments.scan_wait_cycles.eq(running & ~rows.valid),
-            increments.neuron_wait_cycles.eq(running & rows.valid & ~rows.ready),
-            increments.events.eq(applied),
-            increments.sops_done.eq(Mux(applied, _times(lanes, spiking), 0)),
-            increments.sops_gated.eq(Mux(applied, _times(lanes, (positions - spiking)[:4]), 0)),
+            increments.array_cycles.eq(scanner.busy),
+            increments.neuron_wait_cycles.eq(running & scanner.holds_sums),
+            increments.scan_wait_cycles.eq(running & ~scanner.busy & ~scanner.holds_sums),
             increments.rows_offered.eq(parts.scanner.rows_offered),
-            increments.kv_updates.eq(parts.kv.updated),
             increments.words_read.eq(words.enable),
-            increments.weight_rows_read.eq(self.weights.fetched),
             increments.membrane_reads.eq(neurons.membrane_reads.enable),
             increments.membrane_writes.eq(neurons.membrane_writes.enable),
             increments.spike_words.eq(neurons.spikes.valid & neurons.spikes.ready),
             self.layer_end.eq(sequencer.layer_end),
             self.trace_counts.eq(self.counters.counts),
+        ]
+
+    def _count_events(self, m, parts):
+        """Rows that are applied, by their number: of the lanes that are valid in their tile, at their positions."""
+        config, layer, request = self.config, parts.sequencer.layer, parts.scanner.requests
+        rows, spiking, silent, lanes = Signal(range(config.banks + 1)), Signal(6), Signal(6), Signal(8)
+        adds = ~request.command.kv
+        gates = [bank.gates & adds.replicate(config.gates) for bank in request.banks]
+        m.d.comb += [
+            rows.eq(sum(one.any() for one in gates)),
+            spiking.eq(sum(gate for one in gates for gate in self._positions(one, layer))),
+            silent.eq((rows << Mux(config.columns > 1, ceil_log2(config.columns), layer.group)) - spiking),
+            lanes.eq(Mux(request.tail, layer.tile_tail, config.lanes)),
+        ]
+        increments = self.counters.increments
+        m.d.comb += [
+            increments.events.eq(rows),
+            increments.weight_rows_read.eq(Mux(layer.kind == Kind.ATTENTION, 0, rows)),
+            increments.kv_updates.eq(request.command.kv & ~request.command.carry),
+            increments.sops_done.eq(_times(lanes, spiking)),
+            increments.sops_gated.eq(_times(lanes, silent)),
         ]
 
     def _positions(self, gates, layer):

@@ -9,16 +9,16 @@ COUNTER_BITS = 32
 # name: largest increment a cycle needs this many bits
 COUNTERS = {
     "cycles": 1,  # from the last pixel to the class sums
-    "array_cycles": 1,  # the array takes an event
-    "scan_wait_cycles": 1,  # the array has no event
+    "array_cycles": 1,  # an event or a marker leaves its queue, of any bank
+    "scan_wait_cycles": 1,  # none is there
     "neuron_wait_cycles": 1,  # the array waits for the neurons to take its sums
-    "events": 1,  # rows applied: weights or K^T V
+    "events": 4,  # rows applied: weights or K^T V
     "sops_done": 16,  # accumulates: valid lanes of the columns that spike
     "sops_gated": 16,  # accumulates gated off: valid lanes of the columns that do not spike beside one that does
     "rows_offered": 8,  # rows of the words read from receptive fields
-    "kv_updates": 1,  # rows of K^T V written
+    "kv_updates": 1,  # spikes of K, each adds to a row of K^T V
     "words_read": 1,  # spike words read by the scanner
-    "weight_rows_read": 1,
+    "weight_rows_read": 4,
     "membrane_reads": 1,  # words of `neuron_lanes` potentials
     "membrane_writes": 1,
     "spike_words": 1,  # written by neurons

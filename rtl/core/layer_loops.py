@@ -287,10 +287,11 @@ class LayerLoops(wiring.Component):
 
     def _next_tile(self, m, walk):
         tile, words = walk.tile, self.layer.field.words
+        attention = self.layer.kind == Kind.ATTENTION  # all tiles have the same rows, of K^T V
         m.d.sync += [
             tile.index.eq(tile.index + 1),
             tile.word.eq(tile.word + self.config.tile_words),
-            tile.weight_row.eq(tile.weight_row + self.layer.tile_rows),
+            tile.weight_row.eq(tile.weight_row + Mux(attention, 0, self.layer.tile_rows)),
             tile.parameter.eq(tile.parameter + self.config.neuron_words),
         ]
         with m.If(tile.head_word == words - self.config.tile_words):  # the next tile belongs to the next head
@@ -310,7 +311,7 @@ class LayerLoops(wiring.Component):
             item.x.eq(Mux(layer.direct, walk.group.in_x[:hop], walk.group.in_x)),
             item.y.eq(walk.row.in_y),
             item.columns.eq(columns),
-            item.row.eq(walk.tile.weight_row),
+            item.row.eq(Mux(kv, 0, walk.tile.weight_row)),  # K^T V begins at row 0, with its lowest digit
             item.tail.eq(place.ends.tiles),
             item.clear.eq(walk.token.index == 0),
         ]

@@ -35,6 +35,11 @@ class Scan(enum.Enum, shape=unsigned(2)):  # type: ignore[call-arg]
     KV = 2  # one token of K and V
 
 
+SUB_WORD = 16
+"""Most bits of a word that a bank takes at once."""
+HEAD_WORDS = 16
+"""Most spike words of a head of attention."""
+
 _ADDRESS = 18  # of a spike word or weight row: all block memory of the largest ECP5 in words of 16 bits
 _SIZE = 10
 _SPIKE_WORD = 12  # number of a spike word in its position
@@ -56,7 +61,7 @@ FIELD = data.StructLayout(
         "row_stride": _ADDRESS,  # stride * rows of the input
         "position_stride": _SIZE,  # stride * position
         "words": 8,  # spike words a tap; attention: of a head; image: taps of a row of the kernel
-        "planes": 4,
+        "planes": 4,  # of the input; attention: digits of K^T V
         "tail": 8,  # channels in the last word of a tap; image: of the image
         "width": _SIZE,  # of the input
         "height": _SIZE,
@@ -71,11 +76,11 @@ FIELD = data.StructLayout(
 NEURON = data.StructLayout({"hard": 1, "strict": 1, "leak": 1})
 """As `golden.network.Neuron`."""
 
-DESCRIPTOR_VERSION = 5
+DESCRIPTOR_VERSION = 6
 """Of `DESCRIPTOR`: raised whenever a field moves or changes its meaning; the core says it, a Program is made for one.
 2: nested, 17 words, strides of their own for K and V. 3: parameters are negated thresholds and biases, of strict
 neurons less one. 4: the image in words of adjacent pixels, groups of positions. 5: spike words
-apart from lanes."""
+apart from lanes. 6: weight rows by banks, K^T V among them."""
 
 DESCRIPTOR_WORDS = 18
 
@@ -101,8 +106,8 @@ DESCRIPTOR = data.StructLayout(
         "positions": 16,  # width * height
         "tiles": 10,
         "tile_tail": 9,  # valid lanes of the last tile
-        "weight_base": _ADDRESS,
-        "tile_rows": _ADDRESS,
+        "weight_base": _ADDRESS,  # rows of a bank, as all that follows; attention: the top digit's
+        "tile_rows": _ADDRESS,  # attention: of a digit of K^T V
         "parameter_base": 16,
         "neuron": NEURON,
         # what is written
@@ -124,9 +129,11 @@ MARKER = data.StructLayout(
         "tail": 1,  # the last tile: `tile_tail` valid lanes
         "double": 1,  # the sums so far, between two planes
         "last": 1,  # hand the sums over
+        "clear": 1,  # the rows of K^T V
+        "token": 1,  # the spikes of a token of K are through
     }
 )
-"""What an event tells the array besides its row."""
+"""What comes after the spikes of a word, when all banks are through with them."""
 
 
 def coordinate() -> Shape:
@@ -156,7 +163,7 @@ def work_item(config: CoreConfig) -> data.StructLayout:
             "columns": position_count(config),  # valid columns; image: valid positions
             "row": config.row_width,  # first weight row of the tile
             "tail": 1,  # the last tile: `tile_tail` valid lanes
-            "clear": 1,  # KV: forget the rows of K^T V first
+            "clear": 1,  # KV: clear the rows of K^T V first
         }
     )
 
@@ -173,62 +180,104 @@ def slot(config: CoreConfig) -> data.StructLayout:
             "column": range(config.columns + 1),
             "complete": 1,  # the last column of a group, or a marker
             "channels": 8,  # of the word
-            "row": config.row_width,  # that the word's first bit selects
+            "row": config.row_width,  # that the word's first bits select
+            "turn": range(config.banks),  # the bank of the word's first bit
             "image": 1,  # the word is of a plane of the image
             "kv": 1,  # the word is of K
             "value": 1,  # the word is of V
             "value_word": range(config.tile_words),  # which of the tile
-            "clear": 1,
+            "first": 1,  # kv: of the first token
+            "masked": 1,  # the word is of Q
+            "place": range(HEAD_WORDS),  # kv, masked: of the word in its head
             "marker": MARKER,
         }
     )
 
 
 def spike_group(config: CoreConfig) -> data.StructLayout:
-    """Gatherer to emitter: one word of channels of every column, with the first row that its bits select.
+    """Gatherer to banks: one word of channels of every column. Bit i is of bank ``(i + turn) mod banks``.
 
-    Of an image the first column has the gates of a single row instead.
+    Of an image the first column has the gates of a single row instead, in bank `turn`.
     """
     return data.StructLayout(
         {
             "spikes": data.ArrayLayout(config.word, config.columns),
-            "values": config.lanes,  # kv: the words of V
-            "row": config.row_width,
+            "row": config.row_width,  # of the first bits: bit i selects ``row + i // banks``
+            "turn": range(config.banks),
             "image": 1,
-            "kv": 1,
-            "clear": 1,
+            "kv": 1,  # the word is of K
             "marker": MARKER,
         }
     )
 
 
-def event(config: CoreConfig) -> data.StructLayout:
-    """Scanner to the row memories and on to the array.
+def sub_word(config: CoreConfig) -> data.StructLayout:
+    """What a bank has of a word: bits whose rows follow one another."""
+    return data.StructLayout(
+        {
+            "spikes": data.ArrayLayout(sub_word_bits(config), config.columns),
+            "row": config.row_width,  # that the first bit selects
+            "gates": config.gates,  # image: of the first bit, the only one
+            "image": 1,
+            "any": 1,  # a bit is set
+            "kv": 1,
+            "end": 1,  # with the last event: the marker is for all banks
+            "marker": MARKER,
+        }
+    )
 
-    Of `add`, `marker.double`, `kv` at most one is set.
-    """
+
+def sub_word_bits(config: CoreConfig) -> int:
+    """Bits of a word that a bank takes at once."""
+    return min(SUB_WORD, config.word // config.banks)
+
+
+def bank_event(config: CoreConfig) -> data.StructLayout:
+    """What waits for its row in the queue of a bank."""
     return data.StructLayout(
         {
             "row": config.row_width,
             "gates": config.gates,  # the columns that spike, or the parts of the lanes that the row is added to
-            "values": config.lanes,  # kv: the words of V
-            "add": 1,  # the row, to the sums of the columns
-            "kv": 1,  # the words of V, to a row of K^T V
-            "clear": 1,  # the rows of K^T V, before anything else
-            "marker": MARKER,
+            "kv": 1,
+            "end": 1,
+            "marker": MARKER,  # means nothing without `end`, but for `tail`
         }
     )
 
 
-def row_event(config: CoreConfig) -> data.StructLayout:
-    """Row memories to the array: an event with its row."""
+COMMAND = data.StructLayout(
+    {
+        "double": 1,  # the sums so far
+        "over": 1,  # hand the sums over
+        "kv": 1,  # add the word of V to the row instead, and write that
+        "carry": 1,  # kv: add what the digit below carries instead
+    }
+)
+"""What the array does besides adding rows."""
+
+
+def row_request(config: CoreConfig) -> data.StructLayout:
+    """Banks to weight memories: what the events of a cycle ask for."""
+    one = data.StructLayout({"row": config.row_width, "gates": config.gates})
     return data.StructLayout(
         {
-            "elements": data.ArrayLayout(signed(config.element_width), config.lanes),
-            "gates": config.gates,
-            "marker": MARKER,
+            "banks": data.ArrayLayout(one, config.banks),
+            "command": COMMAND,
+            "tail": 1,  # the last tile: `tile_tail` valid lanes
         }
     )
+
+
+def product_write(config: CoreConfig) -> data.StructLayout:
+    """A row of K^T V that is written, in all banks that are named."""
+    return data.StructLayout({"banks": config.banks, "row": config.row_width})
+
+
+def bank_rows(config: CoreConfig) -> data.StructLayout:
+    """Weight memories to the array: the rows of a cycle's events."""
+    row = data.ArrayLayout(signed(config.weight_width), config.lanes)
+    one = data.StructLayout({"elements": row, "gates": config.gates})
+    return data.StructLayout({"banks": data.ArrayLayout(one, config.banks), "command": COMMAND})
 
 
 def sums(config: CoreConfig) -> data.ArrayLayout:

@@ -13,8 +13,8 @@ from .counters import COUNTERS
 from .layouts import DESCRIPTOR_VERSION, DESCRIPTOR_WORDS, WORD_BITS, parameters
 
 IDENTITY = 0x53504C31  # "SPL1"
-MAP_VERSION = 4
-"""Of everything on this page; a driver refuses another one. 4: the core says the bits of its spike words."""
+MAP_VERSION = 5
+"""Of everything on this page; a driver refuses another one. 4: the core says the bits of its spike words. 5: banks."""
 
 REGION_SHIFT = 24
 ADDRESS_BITS = REGION_SHIFT + 4
@@ -74,9 +74,9 @@ LONGEST_WATCHDOG = 31
 CAPABILITIES = (
     "map_version",
     "descriptor_version",
-    "engines",
     "lanes",
     "columns",
+    "banks",
     "neuron_lanes",
     "weight_width",
     "accumulator_width",
@@ -86,13 +86,11 @@ CAPABILITIES = (
     "membrane_positions",
     "parameter_words",
     "program_layers",
-    "kv_rows",
-    "tokens",
     "row_pixels",
     "classes",
     "word",
 )
-"""Words from `Register.CAPABILITIES` on: versions, engines, then all of `CoreConfig`. New ones go to the end."""
+"""Words from `Register.CAPABILITIES` on: versions, then all of `CoreConfig`."""
 
 PROGRAM_INFO_WORDS = 16
 
@@ -249,7 +247,7 @@ def region_words(config: CoreConfig) -> dict[Region, int]:
 
 def capabilities(config: CoreConfig) -> tuple[int, ...]:
     """Values of `CAPABILITIES`, in its order."""
-    known = {"map_version": MAP_VERSION, "descriptor_version": DESCRIPTOR_VERSION, "engines": 1}
+    known = {"map_version": MAP_VERSION, "descriptor_version": DESCRIPTOR_VERSION}
     return tuple(known[name] if name in known else getattr(config, name) for name in CAPABILITIES)
 
 

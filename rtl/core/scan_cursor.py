@@ -1,12 +1,12 @@
 """The loops of a scan: planes, taps, channel words and columns of one work item after another."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .config import CoreConfig
-from .layouts import DESCRIPTOR, Scan, coordinate, slot, work_item
+from .layouts import DESCRIPTOR, Kind, Scan, coordinate, slot, work_item
 
 
 def _place(config: CoreConfig) -> data.StructLayout:
@@ -16,7 +16,9 @@ def _place(config: CoreConfig) -> data.StructLayout:
         {
             "value": 1,  # KV: at the words of V, which come first
             "value_word": range(config.tile_words),
+            "token": 1,  # KV: at the end
             "double": 1,  # FIELD: between two planes
+            "doubles": range(config.weight_width),  # that follow
             "plane": counts["planes"].shape,
             "tap_y": counts["kernel"].shape,
             "tap_x": counts["tail"].shape,
@@ -30,6 +32,8 @@ def _place(config: CoreConfig) -> data.StructLayout:
             "y": coordinate(),
             "first_x": coordinate(),  # of column 0
             "x": coordinate(),  # of an image: in the word
+            "turn": range(config.banks),
+            "plane_row": config.row_width,
             "tap_row": config.row_width,
             "row": config.row_width,
         }
@@ -41,8 +45,8 @@ _LIMITS = data.StructLayout(
         "word": DESCRIPTOR["field"].shape["words"].shape,  # the last
         "tap_x": DESCRIPTOR["field"].shape["tail"].shape,  # the last
         "tap_y": DESCRIPTOR["field"].shape["kernel"].shape,  # the last
-        "rows": DESCRIPTOR["tile_rows"].shape,  # weight rows of a tap
-        "word_rows": 8,  # and of a word of it but the last
+        "rows": DESCRIPTOR["tile_rows"].shape,  # weight rows of a tap in a bank
+        "digit_rows": DESCRIPTOR["tile_rows"].shape,  # and of a digit of K^T V
     }
 )
 """Of the layer, constant for long before an item comes: no arithmetic in front of the loops."""
@@ -57,11 +61,13 @@ class ScanCursor(wiring.Component):
     ::
 
         FIELD   for plane, most significant first: for tap y, for tap x, for word, for column: a slot
-                between planes: a slot with `double`
-        KV      a slot for each word of V of the tile, then one for each word of K
+                between planes: a slot with `double`, or as many as a weight has bits between two digits of K^T V
+        KV      a slot for each word of V of the tile, then one for each word of K, and one for their end
         NONE    a slot
 
     Of an image (a direct layer) it is: for tap y, for channel, for tap x: a slot, all of a channel with the same word.
+    The rows of an image are dealt to the banks one by one; else a tap's channels are, the first channel of the next tap
+    to the next bank.
 
     Taps outside the image take their slots, but nothing is read for them. The last slot of FIELD and NONE has `last`.
     A slot is offered a cycle after the loops have come to it.
@@ -109,20 +115,23 @@ class ScanCursor(wiring.Component):
             with m.Elif(at.value):
                 m.d.sync += [at.value.eq(at.value_word != last_value), at.value_word.eq(at.value_word + 1)]
             with m.Elif(at.double):
-                m.d.sync += at.double.eq(0)
+                m.d.sync += [at.double.eq(at.doubles != 0), at.doubles.eq(at.doubles - 1)]
             with m.Else():
                 self._advance(m, item, at, ends, last)
+                self._select(m, item, at, ends, last)
+                m.d.sync += at.token.eq(ends.word)
         return m
 
     def _limits(self, m):
         field, direct, last = self.layer.field, self.layer.direct, Signal(_LIMITS)
-        channels = ((field.words - 1) << ceil_log2(self.config.word)) + field.tail
+        word, banks = self.config.word, self.config.banks
+        rows = ((field.words - 1) << ceil_log2(word // banks)) + (field.tail + banks - 1 >> ceil_log2(banks))
         m.d.sync += [
             last.word.eq(field.words - 1),
             last.tap_x.eq(Mux(direct, field.tail, field.kernel) - 1),
             last.tap_y.eq(field.kernel - 1),
-            last.rows.eq(Mux(direct, field.words, channels)),
-            last.word_rows.eq(Mux(direct, 1, self.config.word)),
+            last.rows.eq(rows),
+            last.digit_rows.eq(Mux(self.layer.kind == Kind.ATTENTION, self.layer.tile_rows, 0)),
         ]
         return last
 
@@ -135,9 +144,10 @@ class ScanCursor(wiring.Component):
             at.plane.eq(self.layer.field.planes - 1),
             at.value.eq(new.scan == Scan.KV),
             at.value_word.eq(0),
+            *(at[key].eq(0) for key in ("token", "double", "turn")),
             at.y.eq(new.y),
             *(x.eq(new.x) for x in (at.first_x, at.x)),
-            *(row.eq(new.row) for row in (at.tap_row, at.row)),
+            *(row.eq(new.row) for row in (at.plane_row, at.tap_row, at.row)),
         ]
 
     def _look(self, m, item, at, last):
@@ -149,7 +159,7 @@ class ScanCursor(wiring.Component):
             ends.word.eq(ends.column & (at.word == last.word)),
             ends.tap_x.eq(ends.word & (at.tap_x == last.tap_x)),
             ends.tap_y.eq(ends.tap_x & (at.tap_y == last.tap_y)),
-            ends.item.eq(Mux(is_field, words & ends.tap_y & (at.plane == 0), ~is_kv | (words & ends.word))),
+            ends.item.eq(Mux(is_field, words & ends.tap_y & (at.plane == 0), ~is_kv | at.token)),
         ]
         return ends
 
@@ -161,10 +171,11 @@ class ScanCursor(wiring.Component):
 
     def _offer(self, m, item, at, ends, last):
         now, is_kv, direct = self.slots.payload, item.scan == Scan.KV, self.layer.direct
+        token = is_kv & at.token
         marks = at.value | at.double | (item.scan == Scan.NONE)
         channels = Mux(at.word == last.word, self.layer.field.tail, self.config.word)
         m.d.sync += [
-            now.reads.eq(is_kv | ((item.scan == Scan.FIELD) & ~at.double & self._inside(item, at))),
+            now.reads.eq((is_kv & ~token) | ((item.scan == Scan.FIELD) & ~at.double & self._inside(item, at))),
             now.again.eq(direct & (at.word != 0)),
             now.address.eq(Mux(at.value, item.value_pointer + at.value_word, at.address)),
             now.pixel.eq(at.x),
@@ -173,13 +184,18 @@ class ScanCursor(wiring.Component):
             now.complete.eq(marks | ends.column),
             now.channels.eq(Mux(direct, 1, channels)),
             now.row.eq(at.row),
+            now.turn.eq(at.turn),
             now.image.eq(direct),
             now.kv.eq(is_kv),
             now.value.eq(at.value),
             now.value_word.eq(at.value_word),
-            now.clear.eq(at.value & item.clear & (at.value_word == 0)),
+            now.first.eq(item.clear),
+            now.masked.eq((self.layer.kind == Kind.ATTENTION) & ~is_kv),
+            now.place.eq(at.word),
+            now.marker.clear.eq(at.value & item.clear & (at.value_word == 0)),
+            now.marker.token.eq(token),
             now.marker.tail.eq(item.tail),
-            now.marker.double.eq(at.double),
+            now.marker.double.eq(at.double & ~is_kv),
             now.marker.last.eq(ends.item & ~is_kv),
         ]
 
@@ -199,12 +215,12 @@ class ScanCursor(wiring.Component):
         with m.Else():
             m.d.sync += [at.column.eq(0), at.x.eq(at.first_x)]
         with m.If(ends.column & ~ends.word):
-            m.d.sync += [at.word.eq(at.word + 1), at.row.eq(at.row + last.word_rows)]
+            m.d.sync += at.word.eq(at.word + 1)
             point(at.word_address + ~direct)  # of an image: the same word, the next of its pixels
             with m.If(direct):
                 m.d.sync += at.x.eq(at.x + 1)
         with m.If(ends.word):
-            m.d.sync += [at.word.eq(0), *(row.eq(at.tap_row + last.rows) for row in (at.tap_row, at.row))]
+            m.d.sync += at.word.eq(0)
         with m.If(ends.word & ~ends.tap_x):
             m.d.sync += at.tap_x.eq(at.tap_x + 1)
             point(at.tap_x_address + field.position, at.tap_x_address)
@@ -217,5 +233,19 @@ class ScanCursor(wiring.Component):
             point(at.tap_y_address + layer.input.row, at.tap_x_address, at.tap_y_address)
         with m.If(ends.tap_y):
             m.d.sync += [at.tap_y.eq(0), at.y.eq(item.y), at.plane.eq(at.plane - 1), at.double.eq(1)]
-            m.d.sync += [row.eq(item.row) for row in (at.tap_row, at.row)]
+            m.d.sync += at.doubles.eq(Mux(layer.kind == Kind.ATTENTION, self.config.weight_width - 1, 0))
             point(at.plane_address - layer.input.plane, at.tap_x_address, at.tap_y_address, at.plane_address)
+
+    def _select(self, m, item, at, ends, last):
+        """The row and the bank of the next slot's first bit."""
+        config, direct = self.config, self.layer.direct
+        tap_row, plane_row = at.tap_row + last.rows, at.plane_row - last.digit_rows
+        with m.If(ends.tap_y):
+            m.d.sync += [row.eq(plane_row) for row in (at.plane_row, at.tap_row, at.row)]
+            m.d.sync += at.turn.eq(0)
+        with m.Elif(direct):
+            m.d.sync += Cat(at.turn, at.row).eq(Cat(at.turn, at.row) + 1)
+        with m.Elif(ends.word):
+            m.d.sync += [*(row.eq(tap_row) for row in (at.tap_row, at.row)), at.turn.eq(at.turn + 1)]
+        with m.Elif(ends.column):
+            m.d.sync += at.row.eq(at.row + config.word // config.banks)

@@ -1,67 +1,105 @@
-"""Weight rows in on-chip memory."""
+"""Weight rows in on-chip memory, K^T V among them."""
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
+from ..primitives.block_memory import BlockMemory
 from .config import CoreConfig
-from .layouts import WORD_BITS, event, row_event
-from .loadable_memory import LoadableMemory
+from .layouts import WORD_BITS, bank_rows, product_write, row_request
 from .ports import MemoryWritePort
 
 
 class WeightStore(wiring.Component):
-    """Block memory of weight rows: an event goes in, the event with its row comes out a cycle later.
+    """A block memory for each bank: requests go in, their rows come out two cycles later.
 
-    One row a cycle. Any other source of rows (flash, external memory) has the same two streams.
+    Rows of all banks are written by a host, in words of 32 bits: row r of bank b is the host's row
+    ``r * banks + b``, which starts at a multiple of the power of two of words that holds a row. Rows of K^T V are
+    written whole. A row must not be read in the cycle in which it is written.
+
+    A request a cycle, a row of each bank.
 
     Parameters
     ----------
     config : CoreConfig
-    init : sequence of int, rows packed with lane 0 in the low bits; at most `config.weight_rows`
+    init : sequence of int, the host's rows, lane 0 in the low bits; at most `config.weight_rows`
 
     Members
     -------
-    events : In(stream of `layouts.event`); `kv` events never come here
-    rows : Out(stream of `layouts.row_event`)
-    writes : In(MemoryWritePort), as of `LoadableMemory`; not while events come
-    fetched : Out(1), a row is read in this cycle
+    requests : In(layouts.row_request)
+    rows : Out(layouts.bank_rows)
+    writes : In(MemoryWritePort), 32 bits of a row; the address counts words
+    written : In(layouts.product_write), rows that become `products`; cleared : likewise, that become zero
+    products : In(array of weights)
+
+    Raises
+    ------
+    ValueError
+        for more initial rows than the banks have, or a value wider than a row.
     """
 
     def __init__(self, *, config: CoreConfig, init=()):
-        self.config = config
-        self.memory = LoadableMemory(width=config.lanes * config.weight_width, depth=config.weight_rows, init=init)
+        init = list(init)
+        width = config.lanes * config.weight_width
+        if len(init) > config.weight_rows:
+            raise ValueError(f"init must have at most {config.weight_rows} rows, not {len(init)}")
+        for row, value in enumerate(init):
+            if value < 0 or value >> width:
+                raise ValueError(f"row {row} must fit in {width} bits, not {value:#x}")
+        self.config, self.init = config, init
+        self.words = width // WORD_BITS
+        address = ceil_log2(self.words) + ceil_log2(config.banks) + config.row_width
         super().__init__(
             {
-                "events": In(stream.Signature(event(config))),
-                "rows": Out(stream.Signature(row_event(config))),
-                "writes": In(MemoryWritePort(len(self.memory.writes.address), WORD_BITS)),
-                "fetched": Out(1),
+                "requests": In(row_request(config)),
+                "rows": Out(bank_rows(config)),
+                "writes": In(MemoryWritePort(address, WORD_BITS)),
+                "written": In(product_write(config)),
+                "cleared": In(product_write(config)),
+                "products": In(data.ArrayLayout(signed(config.weight_width), config.lanes)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        config, incoming, store = self.config, self.events.payload, self.memory
-        m.submodules.memory = store
-        wiring.connect(m, wiring.flipped(self.writes), store.writes)
-        taken = Signal()
+        config, words = self.config, self.words
+        word_bits, bank_bits = ceil_log2(words), ceil_log2(config.banks)
+        address = self.writes.address
+        word, bank, row = address[:word_bits], address[word_bits:][:bank_bits], address[word_bits + bank_bits :]
+        whole, written = Signal(), self.written.banks | self.cleared.banks
+        m.d.comb += whole.eq(written.any())
+        to, content = Signal(config.row_width), Signal(words * WORD_BITS)
         m.d.comb += [
-            self.events.ready.eq(~self.rows.valid | self.rows.ready),
-            taken.eq(self.events.valid & self.events.ready),
-            store.reads.address.eq(incoming.row),
-            store.reads.enable.eq(taken & incoming.add),
-            self.fetched.eq(store.reads.enable),
+            to.eq(Mux(self.written.banks.any(), self.written.row, Mux(whole, self.cleared.row, row))),
+            content.eq(Mux(self.written.banks.any(), self.products, Mux(whole, 0, self.writes.data).replicate(words))),
         ]
-        with m.If(taken):
-            m.d.sync += [
-                self.rows.valid.eq(1),
-                self.rows.payload.gates.eq(incoming.gates & incoming.add.replicate(config.gates)),
-                self.rows.payload.marker.eq(incoming.marker),
-            ]
-        with m.Elif(self.rows.ready):
-            m.d.sync += self.rows.valid.eq(0)
-        for lane in range(config.lanes):
-            weight = store.reads.data.word_select(lane, config.weight_width).as_signed()
-            m.d.comb += self.rows.payload.elements[lane].eq(weight)
+        wanted = [Signal(name=f"wanted_{i}") for i in range(words)]
+        for i in range(words):
+            m.d.comb += wanted[i].eq(self.writes.enable & (word == i if word_bits else 1))
+        for b in range(config.banks):
+            chosen = Cat((wanted[i] & (bank == b if bank_bits else 1)) | written[b] for i in range(words))
+            self._bank(m, b, to, content, chosen)
+        arriving = Signal.like(self.rows.command)
+        m.d.sync += [arriving.eq(self.requests.command), self.rows.command.eq(arriving)]
         return m
+
+    def _bank(self, m, b, to, content, chosen):
+        """The memory of a bank; latency 2: its output is registered, and so is the gate."""
+        config, request, found = self.config, self.requests.banks[b], self.rows.banks[b]
+        m.submodules[f"bank_{b}"] = store = BlockMemory(
+            shape=self.words * WORD_BITS,
+            depth=config.bank_rows,
+            init=self.init[b :: config.banks],
+            granularity=WORD_BITS,
+        )
+        arriving = Signal.like(request.gates)
+        m.d.comb += [
+            store.reads.address.eq(request.row),
+            store.reads.enable.eq(request.gates.any()),
+            store.writes.address.eq(to),
+            store.writes.data.eq(content),
+            store.writes.enable.eq(chosen),
+            found.elements.eq(store.reads.data),
+        ]
+        m.d.sync += [arriving.eq(request.gates), found.gates.eq(arriving)]

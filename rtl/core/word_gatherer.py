@@ -1,21 +1,21 @@
 """Reads the words of a scan's slots, joins those of the columns and keeps what matters."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..primitives.ports import BlockReadPort
 from .config import CoreConfig
 from .image_slicer import ImageSlicer
-from .layouts import DESCRIPTOR, slot, spike_group
+from .layouts import DESCRIPTOR, HEAD_WORDS, slot, spike_group
 
 
 class WordGatherer(wiring.Component):
     """Slots become groups: one word of channels of every column, those without a spike dropped.
 
-    A group without a spike is kept for its marker: `last`, `clear`, or `double` of sums that are not zero. The words
-    of V of a KV item go with all groups of the item that come after them. Of a word of the image only the gates of the
-    slot's tap are left (`ImageSlicer`).
+    A group without a spike is kept for its marker: `last`, `clear`, `double` of sums that are not zero, or `token`
+    where K has spiked. Of Q only those spikes are kept whose channel has spiked in K at this step: the other rows of
+    K^T V are zero. Of a word of the image only the gates of the slot's tap are left (`ImageSlicer`).
 
     A slot a cycle. A group leaves four cycles after its last slot.
 
@@ -29,7 +29,8 @@ class WordGatherer(wiring.Component):
     slots : In(stream of `layouts.slot`)
     words : Out(BlockReadPort), of the activation memory
     groups : Out(stream of `layouts.spike_group`), must be taken at once
-    room : In(1), five groups can be taken: of this slot, and of the four on their way
+    values : Out(stream of a bit a lane), of V: one for each token of which K has spiked, with its first spikes
+    room : In(1), what four slots on their way and this one make can be taken
     rows_offered : Out, channels of the words of receptive fields of which some column is read, in this cycle
     """
 
@@ -41,6 +42,7 @@ class WordGatherer(wiring.Component):
                 "slots": In(stream.Signature(slot(config))),
                 "words": Out(BlockReadPort(config.address_width, config.word)),
                 "groups": Out(stream.Signature(spike_group(config))),
+                "values": Out(stream.Signature(config.lanes)),
                 "room": In(1),
                 "rows_offered": Out(8),
             }
@@ -60,6 +62,7 @@ class WordGatherer(wiring.Component):
         asks, comes, cuts, valid, word = Signal(), Signal(), Signal(), Signal(), Signal(self.config.word)
         m.submodules.slicer = slicer = ImageSlicer(config=self.config)
         found = Mux(coming.reads, self.words.data, 0)
+        kept = slicer.kept & (self._channels_of_k(m, whole, here, valid, word) | ~whole.masked.replicate(len(word)))
         m.d.comb += [
             slicer.layer.eq(self.layer),
             slicer.word.eq(Mux(coming.again, slicer.kept, found)),
@@ -73,12 +76,26 @@ class WordGatherer(wiring.Component):
             coming.eq(asked),
             whole.eq(coming),
             here.eq(whole),
-            word.eq(Mux(whole.image, slicer.gates, slicer.kept)),
+            word.eq(Mux(whole.image, slicer.gates, kept)),
         ]
         self._join(m, valid, here, word)
         self._keep(m, valid, here)
         self._count_rows(m, taken, now)
         return m
+
+    def _channels_of_k(self, m, whole, here, valid, word):
+        """Channels that have spiked in K at this step, of the head's word before `here`; K adds its word's."""
+        m.submodules.channels = store = memory.Memory(shape=self.config.word, depth=HEAD_WORDS, init=[])
+        read, write = store.read_port(domain="comb"), store.write_port()
+        seen = Signal(self.config.word)
+        m.d.sync += seen.eq(Mux(whole.first, 0, read.data))
+        m.d.comb += [
+            read.addr.eq(whole.place),
+            write.addr.eq(here.place),
+            write.data.eq(seen | word),
+            write.en.eq(valid & here.kv & here.reads & ~here.value),
+        ]
+        return read.data
 
     def _join(self, m, valid, here, word):
         """The words of the columns so far, and the words of V."""
@@ -94,17 +111,22 @@ class WordGatherer(wiring.Component):
             with m.Elif(valid & here.value & (here.value_word == 0)):  # the last tile may have fewer
                 m.d.sync += values.word_select(i, self.config.word).eq(0)
         m.d.comb += [
-            group.values.eq(values),
-            *(group[key].eq(here[key]) for key in ("row", "image", "kv", "clear", "marker")),
+            self.values.payload.eq(values),
+            *(group[key].eq(here[key]) for key in ("row", "turn", "image", "kv")),
         ]
+        m.d.comb += group.marker.eq(here.marker)
 
     def _keep(self, m, valid, here):
         spikes = self.groups.payload.spikes.as_value().any()
         dirty = Signal()  # the item has sent spikes
+        ended = here.marker.last | here.marker.token
         with m.If(valid & here.complete):
-            m.d.sync += dirty.eq(~here.marker.last & (dirty | (spikes & ~here.kv)))
-        matters = spikes | here.marker.last | here.clear | (here.marker.double & dirty)
-        m.d.comb += self.groups.valid.eq(valid & here.complete & matters)
+            m.d.sync += dirty.eq(~ended & (dirty | spikes))
+        matters = spikes | here.marker.last | here.marker.clear | ((here.marker.double | here.marker.token) & dirty)
+        m.d.comb += [
+            self.groups.valid.eq(valid & here.complete & matters),
+            self.values.valid.eq(valid & here.complete & here.kv & spikes & ~dirty),
+        ]
 
     def _count_rows(self, m, taken, now):
         seen = Signal()  # a column of the group was read

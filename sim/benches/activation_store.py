@@ -10,8 +10,8 @@ from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.sim.bench import parameters, start
 
 CASES = [
-    {"config": dict(lanes=4, neuron_lanes=4, kv_rows=4, activation_words=2)},
-    {"config": dict(lanes=48, neuron_lanes=2, kv_rows=48, activation_words=37)},
+    {"config": dict(lanes=4, neuron_lanes=4, activation_words=2)},
+    {"config": dict(lanes=48, neuron_lanes=2, activation_words=37)},
 ]
 
 

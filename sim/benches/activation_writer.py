@@ -12,8 +12,8 @@ from spikeloom.rtl.core.layouts import DESCRIPTOR, Write, spike_word
 from spikeloom.sim.bench import cycle, idle_cycles, pack, parameters, send, start
 
 CASES = [
-    {"config": dict(lanes=4, neuron_lanes=4, kv_rows=4, activation_words=1000)},
-    {"config": dict(lanes=48, columns=2, neuron_lanes=8, kv_rows=48)},
+    {"config": dict(lanes=4, neuron_lanes=4, activation_words=1000)},
+    {"config": dict(lanes=48, columns=2, neuron_lanes=8)},
 ]
 
 

@@ -20,7 +20,10 @@ from spikeloom.sim.expected_counters import TOTAL, expected_counters
 TINY = dict(channels=2, height=4, width=4, stem=[4, 4], heads=1, hidden=4, classes=3)
 CASES = [
     {"size": dict(lanes=4, columns=1, neuron_lanes=1), "network": dict(TINY, seed=3, steps=2)},
-    {"size": dict(lanes=8, word=4, columns=2, neuron_lanes=2), "network": dict(TINY, seed=1, steps=3, neuron="dts")},
+    {
+        "size": dict(lanes=8, word=4, columns=2, banks=4, neuron_lanes=2),
+        "network": dict(TINY, seed=1, steps=3, neuron="dts"),
+    },
 ]
 IMAGES = 2
 

@@ -1,4 +1,4 @@
-"""`EventScanner` against the loops of the event list, written out."""
+"""`EventScanner` against the loops of the rows that are asked for, written out."""
 
 import random
 
@@ -7,13 +7,14 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.event_scanner import EventScanner
-from spikeloom.rtl.core.layouts import DESCRIPTOR, Scan, event, work_item
-from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, receive, send, start, unpack
+from spikeloom.rtl.core.layouts import DESCRIPTOR, Kind, Scan, product_write, row_request, work_item
+from spikeloom.sim.bench import Watch, cycle, idle_cycles, pack, parameters, send, start, unpack
 
 CASES = [
-    {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4, weight_rows=300)},
-    {"config": dict(lanes=48, columns=2, neuron_lanes=2, kv_rows=48, weight_width=4, weight_rows=600)},
+    {"config": dict(lanes=4, columns=1, neuron_lanes=1, weight_rows=300)},
+    {"config": dict(lanes=48, columns=2, banks=4, neuron_lanes=2, weight_width=4, weight_rows=600)},
     {"config": dict(lanes=32, columns=4, neuron_lanes=8, weight_rows=1000)},
+    {"config": dict(lanes=32, columns=1, banks=8, neuron_lanes=8, weight_rows=2000)},
 ]
 
 
@@ -76,13 +77,13 @@ class Tensor:
         ]
 
     def field(self, y, x, columns, *, row, tail):
-        """Item, events, addresses read, rows offered and slots of a group."""
+        """Item, segments, addresses read, rows offered and slots of a group."""
         in_y, in_x = y * self.stride - self.padding, x * self.stride - self.padding
         pointer = self.address(self.planes - 1, in_y, in_x, 0) % self.size
         item = dict(scan=Scan.FIELD, pointer=pointer, value_pointer=0, x=in_x, y=in_y, columns=columns)
         item |= dict(row=row, tail=tail, clear=0)
-        events, reads, offered, slots, dirty = [], [], 0, 0, False
-        config, full = self.config, self.config.columns
+        segments, rows, reads, offered, slots, dirty = [], [], [], 0, 0, False
+        full, banks = self.config.columns, self.config.banks
         for plane in reversed(range(self.planes)):
             for tap in range(self.kernel**2):
                 y_tap, x_tap = in_y + tap // self.kernel, in_x + tap % self.kernel
@@ -97,19 +98,18 @@ class Tensor:
                     for bit in range(self.config.word):
                         gates = sum((w >> bit & 1) << c for c, w in enumerate(seen))
                         if gates:
-                            gates = gates if config.columns > 1 else (1 << config.gates) - 1
-                            number = row + tap * self.channels + word * self.config.word + bit
-                            events.append(make_event(add=1, row=number, gates=gates, tail=tail))
+                            channel = word * self.config.word + bit
+                            number = row + tap * -(-self.channels // banks) + channel // banks
+                            gates = gates if full > 1 else (1 << self.config.gates) - 1
+                            rows.append(((channel + tap) % banks, (number, gates, tail)))
                             dirty = True
-                    last_word_fired = any(seen)
             if plane:
                 slots += 1
                 if dirty:
-                    events.append(make_event(double=1))
-        if not last_word_fired:
-            events.append(make_event())
-        events[-1]["marker"] |= {"last": 1}
-        return item, events, reads, offered, slots
+                    segments.append((rows, "double"))
+                    rows = []
+        segments.append((rows, "over"))
+        return item, segments, reads, offered, slots
 
     def token(self, place, *, row, clear):
         """Likewise for a token of K at a place of this tensor, with words of it as V; one plane."""
@@ -117,33 +117,61 @@ class Tensor:
         pointer = self.address(0, *divmod(place, self.width), 0)
         value = random.choice(list(self.memory)[: 1 - count or None])
         values = range(value, value + count)
-        joined = sum(self.memory[at] << i * self.config.word for i, at in enumerate(values))
+        whole = sum(self.memory[at] << i * self.config.word for i, at in enumerate(values))
         item = dict(scan=Scan.KV, pointer=pointer, value_pointer=value, x=0, y=0, columns=1)
         item |= dict(row=row, tail=0, clear=clear)
-        events = [make_event(clear=1)] if clear else []
+        rows, banks = [], self.config.banks
         for word in range(self.words):
             for bit in range(self.config.word):
                 if self.memory[pointer + word] >> bit & 1:
-                    number = row + word * self.config.word + bit
-                    events.append(make_event(kv=1, row=number, values=joined))
-        return item, events, [*values, *range(pointer, pointer + self.words)], 0, count + self.words
+                    number = row + (word * self.config.word + bit) // banks
+                    rows.append((bit % banks, (number, whole)))
+        segments = [([], "clear")] * clear + [(rows, None)]
+        return item, segments, [*values, *range(pointer, pointer + self.words)], 0, 1 + count + self.words
 
 
-def make_event(*, tail=0, double=0, last=0, **fields):
-    marker = dict(tail=tail, double=double, last=last)
-    return dict(row=0, gates=0, values=0, add=0, kv=0, clear=0, marker=marker) | fields
+def joined(segments):
+    """What each bank asks for up to each end: ``[({bank: rows}, end)]``."""
+    found, so_far = [], {}
+    for rows, end in segments:
+        for bank, row in rows:
+            so_far.setdefault(bank, []).append(row)
+        if end:
+            found.append((so_far, end))
+            so_far = {}
+    return found
 
 
-def relevant(e):
-    """An event without the fields that mean nothing for its kind."""
-    e = e | {"marker": dict(e["marker"])}
-    if not (e["add"] or e["kv"]):
-        e["row"] = 0
-    if not e["add"]:
-        e["gates"] = e["marker"]["tail"] = 0
-    if not e["kv"]:
-        e["values"] = 0
-    return e
+class Requests:
+    """What is asked for, in the form of `joined`; takes sums after a while."""
+
+    def __init__(self, dut, config, *, stall):
+        self.segments, self.over_cycles = [], []
+        cocotb.start_soon(self._run(dut, config, stall))
+
+    async def _run(self, dut, config, stall):
+        waiting, open_rows = 0, {}
+        while True:
+            await FallingEdge(dut.clk)
+            takes = waiting and random.random() >= stall
+            dut.sums_taken.value = int(bool(takes))
+            await ReadOnly()
+            request, command = unpack(row_request(config), int(dut.requests.value)), None
+            command = request["command"]
+            for bank, one in enumerate(request["banks"]):
+                if one["gates"]:
+                    what = (one["gates"], request["tail"]) if not command["kv"] else (int(dut.value.value),)
+                    open_rows.setdefault(bank, []).append((one["row"], *what))
+            end = "double" if command["double"] else "over" if command["over"] else None
+            cleared = unpack(product_write(config), int(dut.cleared.value))
+            if cleared["banks"] and cleared["row"] == 0:
+                end = "clear"
+            if end:
+                self.segments.append((open_rows, end))
+                open_rows = {}
+            if command["over"]:
+                self.over_cycles.append(cycle())
+            waiting += command["over"] - int(bool(takes))
 
 
 class Memory:
@@ -184,73 +212,87 @@ def random_tensor(config, index, planes=None):
     )
 
 
-async def run_items(dut, memory, tensor, work, *, idle, stall):
+async def run_items(dut, memory, asked, tensor, work, *, idle, descriptor=None):
     config = tensor.config
-    dut.layer.value = pack(DESCRIPTOR, tensor.descriptor())
+    dut.layer.value = pack(DESCRIPTOR, tensor.descriptor() | (descriptor or {}))
     memory.contents, memory.reads, memory.offered = tensor.memory, [], 0
-    items, out = Watch(dut, "items"), Watch(dut, "events")
-    wanted = [e for part in work for e in part[1]]
-    cocotb.start_soon(send(dut, "items", [pack(work_item(config), part[0]) for part in work], idle=idle))
-    got = [relevant(unpack(event(config), bits)) for bits in await receive(dut, "events", len(wanted), stall=stall)]
-    for index, (a, b) in enumerate(zip(got, wanted, strict=True)):
-        assert a == relevant(b), (index, a, b)
-    await idle_cycles(dut, 12)
-    assert not int(dut.events__valid.value)
+    asked.segments.clear()
+    asked.over_cycles.clear()
+    items = Watch(dut, "items")
+    await send(dut, "items", [pack(work_item(config), part[0]) for part in work], idle=idle)
+    wanted = joined([segment for part in work for segment in part[1]])
+    for _ in range(2000):
+        await idle_cycles(dut, 5)
+        if len(asked.segments) >= len(wanted):
+            break
+    await idle_cycles(dut, 40)
+    for index, (got, meant) in enumerate(zip(asked.segments, wanted, strict=True)):
+        assert got == meant, (index, got, meant)
     assert memory.reads == [address for part in work for address in part[2]]
     assert memory.offered == sum(part[3] for part in work)
-    return items, out
+    return items
 
 
-async def begin(dut):
-    await start(dut, layer=0, items__valid=0, items__payload=0, events__ready=0, words__data=0)
-    return Memory(dut)
+async def begin(dut, *, stall):
+    ports = dict(layer=0, items__valid=0, items__payload=0, words__data=0, sums_taken=0)
+    await start(dut, **ports)
+    config = CoreConfig(**parameters()["config"])
+    return config, Memory(dut), Requests(dut, config, stall=stall)
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-@cocotb.parametrize(idle=[0.0, 0.3], stall=[0.0, 0.5])
+@cocotb.parametrize(idle=[0.0, 0.3], stall=[0.0, 0.9])
 async def fields(dut, idle, stall):
     """Random geometry: strides, borders, planes, partial groups of columns, words without spikes."""
-    config = CoreConfig(**parameters()["config"])
-    memory = await begin(dut)
+    config, memory, asked = await begin(dut, stall=stall)
     for index in range(6):
         tensor = random_tensor(config, index + 1)
-        last = config.weight_rows - tensor.kernel**2 * tensor.channels
+        last = config.bank_rows - tensor.kernel**2 * -(-tensor.channels // config.banks)
         groups = random.sample(tensor.groups(), min(5, len(tensor.groups())))
         work = [tensor.field(*group, row=random.randint(0, last), tail=random.getrandbits(1)) for group in groups]
-        none = make_event(last=1)
         item = dict(scan=Scan.NONE, pointer=0, value_pointer=0, x=0, y=0, columns=1, row=0, tail=0, clear=0)
-        work.insert(random.randint(0, len(work)), (item, [none], [], 0, 1))
-        await run_items(dut, memory, tensor, work, idle=idle, stall=stall)
+        work.insert(random.randint(0, len(work)), (item, [([], "over")], [], 0, 1))
+        await run_items(dut, memory, asked, tensor, work, idle=idle)
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
-@cocotb.parametrize(idle=[0.0, 0.3], stall=[0.0, 0.5])
+@cocotb.parametrize(idle=[0.0, 0.3], stall=[0.0, 0.9])
 async def tokens(dut, idle, stall):
-    """K and V before the fields of Q."""
-    config = CoreConfig(**parameters()["config"])
-    memory = await begin(dut)
+    """K and V before the fields of Q, of which only the channels count that have spiked in K."""
+    config, memory, asked = await begin(dut, stall=stall)
     for index in range(4):
         tensor = random_tensor(config, index, planes=1)
-        work = [tensor.token(n, row=0, clear=n == 0) for n in range(tensor.height * tensor.width)]
-        work += [tensor.field(*group, row=0, tail=0) for group in tensor.groups()[:2]]
-        await run_items(dut, memory, tensor, work, idle=idle, stall=stall)
+        descriptor = dict(kind=Kind.ATTENTION, tile_rows=4, weight_base=0)
+        places = range(tensor.height * tensor.width)
+        work = [tensor.token(n, row=0, clear=n == 0) for n in places]
+        channels = {row[:2] for part in work for rows, _ in part[1] for row in [(b, r[0]) for b, r in rows]}
+        fields_ = [tensor.field(*group, row=0, tail=0) for group in tensor.groups()[:2]]
+        if tensor.kernel == 1:
+            fields_ = [
+                (item, [(masked(rows, channels), end) for rows, end in found], *rest) for item, found, *rest in fields_
+            ]
+            await run_items(dut, memory, asked, tensor, work + fields_, idle=idle, descriptor=descriptor)
+
+
+def masked(rows, channels):
+    return [(bank, row) for bank, row in rows if (bank, row[0]) in channels]
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(density=[0.0, 1.0])
 async def speed(dut, density):
     """Silence costs its slots and a cycle an item; noise costs its events."""
-    config = CoreConfig(**parameters()["config"])
-    memory = await begin(dut)
+    config, memory, asked = await begin(dut, stall=0)
     for padding in (0, 1):
         tensor = Tensor(
             config, kernel=3, stride=1, padding=padding, height=4, width=4, words=2, planes=2, density=density
         )
         work = [tensor.field(*group, row=0, tail=0) for group in tensor.groups()]
-        items, out = await run_items(dut, memory, tensor, work, idle=0, stall=0)
+        items = await run_items(dut, memory, asked, tensor, work, idle=0)
         if not density:
             spent = [b - a for a, b in zip(items.cycles, items.cycles[1:], strict=False)]
             assert spent == [part[4] + 1 for part in work[:-1]]
         elif not padding and config.columns == 1:
-            count = len(work[0][1])
-            assert out.cycles[count - 1] - out.cycles[0] == count - 1
+            events = tensor.planes * 9 * tensor.channels // config.banks + tensor.planes - 1
+            spent = [b - a for a, b in zip(asked.over_cycles, asked.over_cycles[1:], strict=False)]
+            assert spent == [events] * len(spent)

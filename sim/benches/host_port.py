@@ -23,8 +23,8 @@ from spikeloom.rtl.core.registers import (
 from spikeloom.sim.bench import Watch, cycle, idle_cycles, parameters, start
 
 CASES = [
-    {"config": dict(lanes=4, neuron_lanes=4, kv_rows=4, classes=10)},
-    {"config": dict(lanes=16, neuron_lanes=2, kv_rows=16, classes=3, program_layers=3, weight_rows=100)},
+    {"config": dict(lanes=4, neuron_lanes=4, classes=10)},
+    {"config": dict(lanes=16, neuron_lanes=2, classes=3, program_layers=3, weight_rows=100)},
 ]
 INFO = [0x1234, 1, 2, 3]
 

@@ -11,8 +11,8 @@ from spikeloom.rtl.core.layouts import DESCRIPTOR
 from spikeloom.sim.bench import cycle, pack, parameters, send, start
 
 CASES = [
-    {"config": dict(lanes=4, neuron_lanes=4, kv_rows=4, row_pixels=5)},
-    {"config": dict(lanes=8, neuron_lanes=4, kv_rows=8, row_pixels=33)},
+    {"config": dict(lanes=4, neuron_lanes=4, row_pixels=5)},
+    {"config": dict(lanes=8, neuron_lanes=4, row_pixels=33)},
 ]
 
 

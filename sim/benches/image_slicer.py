@@ -11,8 +11,8 @@ from spikeloom.rtl.core.layouts import DESCRIPTOR
 from spikeloom.sim.bench import pack, parameters, start
 
 CASES = [
-    {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4)},
-    {"config": dict(lanes=48, columns=4, neuron_lanes=4, kv_rows=48)},
+    {"config": dict(lanes=4, columns=1, neuron_lanes=1)},
+    {"config": dict(lanes=48, columns=4, neuron_lanes=4)},
     {"config": dict(lanes=32, columns=1, neuron_lanes=8)},
 ]
 

@@ -11,8 +11,8 @@ from spikeloom.rtl.core.layouts import DESCRIPTOR, Kind, Scan, Write, job, work_
 from spikeloom.sim.bench import Watch, pack, parameters, start, unpack
 
 CASES = [
-    {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=8, weight_rows=2000)},
-    {"config": dict(lanes=48, columns=2, neuron_lanes=4, kv_rows=48, weight_rows=3000)},
+    {"config": dict(lanes=4, columns=1, neuron_lanes=1, weight_rows=2000)},
+    {"config": dict(lanes=48, columns=2, neuron_lanes=4, weight_rows=3000)},
     {"config": dict(lanes=32, columns=4, neuron_lanes=8, weight_rows=4096)},
 ]
 
@@ -108,7 +108,7 @@ def loop_nest(config, d):
                             scan=Scan.KV,
                             pointer=key + head,
                             value_pointer=value + first,
-                            row=d["weight_base"] + tile * d["tile_rows"],
+                            row=0,
                             clear=token == 0,
                         )
                     )
@@ -125,7 +125,7 @@ def loop_nest(config, d):
                     pointer=pointer,
                     x=in_x,
                     y=y * field["stride"] - field["padding"],
-                    row=d["weight_base"] + tile * d["tile_rows"],
+                    row=d["weight_base"] + tile * d["tile_rows"] * (d["kind"] != Kind.ATTENTION),
                 )
             if not (d["direct"] and step):  # the sums of the first step serve all others
                 items.append(item)

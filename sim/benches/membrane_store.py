@@ -11,8 +11,8 @@ from spikeloom.rtl.core.membrane_store import MembraneStore
 from spikeloom.sim.bench import parameters, start
 
 CASES = [
-    {"config": dict(lanes=4, neuron_lanes=4, kv_rows=4, membrane_positions=1)},
-    {"config": dict(lanes=8, neuron_lanes=2, kv_rows=8, membrane_positions=5, potential_width=21)},
+    {"config": dict(lanes=4, neuron_lanes=4, membrane_positions=1)},
+    {"config": dict(lanes=8, neuron_lanes=2, membrane_positions=5, potential_width=21)},
 ]
 
 

@@ -16,8 +16,8 @@ from spikeloom.sim.bench import Watch, cycle, idle_cycles, pack, parameters, rec
 
 SIZES = dict(membrane_positions=12, parameter_words=32, accumulator_width=11, potential_width=14)
 CASES = [
-    {"config": dict(lanes=4, columns=1, neuron_lanes=4, kv_rows=4, **SIZES)},
-    {"config": dict(lanes=48, columns=1, neuron_lanes=16, kv_rows=48, weight_width=4, classes=96, **SIZES)},
+    {"config": dict(lanes=4, columns=1, neuron_lanes=4, **SIZES)},
+    {"config": dict(lanes=48, columns=1, neuron_lanes=16, weight_width=4, classes=96, **SIZES)},
     {"config": dict(lanes=16, word=8, columns=4, neuron_lanes=4, classes=30, **SIZES)},
 ]
 FLAGS = (False, True)

@@ -11,8 +11,8 @@ from spikeloom.rtl.core.result_store import ResultStore
 from spikeloom.sim.bench import pack, parameters, start
 
 CASES = [
-    {"config": dict(lanes=4, neuron_lanes=1, kv_rows=4, classes=1)},
-    {"config": dict(lanes=8, neuron_lanes=4, kv_rows=8, classes=10, potential_width=21)},
+    {"config": dict(lanes=4, neuron_lanes=1, classes=1)},
+    {"config": dict(lanes=8, neuron_lanes=4, classes=10, potential_width=21)},
     {"config": dict(neuron_lanes=8, classes=100, potential_width=32)},
 ]
 

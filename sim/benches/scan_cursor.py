@@ -5,14 +5,14 @@ import random
 import cocotb
 
 from spikeloom.rtl.core.config import CoreConfig
-from spikeloom.rtl.core.layouts import DESCRIPTOR, Scan, slot, work_item
+from spikeloom.rtl.core.layouts import DESCRIPTOR, HEAD_WORDS, Kind, Scan, slot, work_item
 from spikeloom.rtl.core.scan_cursor import ScanCursor
 from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, receive, send, start, unpack
 
 CASES = [
-    {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4, weight_rows=300)},
-    {"config": dict(lanes=48, columns=2, neuron_lanes=2, kv_rows=96, weight_width=4, weight_rows=600)},
-    {"config": dict(lanes=32, columns=4, neuron_lanes=8, weight_rows=1000)},
+    {"config": dict(lanes=4, columns=1, neuron_lanes=1, weight_rows=300)},
+    {"config": dict(lanes=48, columns=2, banks=4, neuron_lanes=2, weight_width=4, weight_rows=600)},
+    {"config": dict(lanes=32, columns=4, banks=8, neuron_lanes=8, weight_rows=1000)},
 ]
 
 
@@ -28,8 +28,10 @@ def random_layer(config, planes, *, direct=False):
     field |= dict(kernel=kernel, stride=stride, padding=kernel // 2)
     if direct:
         field |= dict(words=kernel, position_stride=0)
-    layer = {"input": {"plane": 401, "row": 37}, "direct": int(direct), "field": field}
-    return layer | {"tile_tail": random.randint(1, config.lanes)}
+    attention = not direct and random.random() < 0.4
+    layer = {"kind": Kind.ATTENTION if attention else Kind.ACCUMULATE, "tile_rows": 32 * attention}
+    layer |= {"tile_tail": random.randint(1, config.lanes)}
+    return layer | {"input": {"plane": 401, "row": 37}, "direct": int(direct), "field": field}
 
 
 def field_slots(config, layer, item):
@@ -37,10 +39,11 @@ def field_slots(config, layer, item):
     if layer["direct"]:
         return image_slots(config, layer, item)
     field, slots = layer["field"], []
-    channels = (field["words"] - 1) * config.word + field["tail"]
+    rows = -(-((field["words"] - 1) * config.word + field["tail"]) // config.banks)
+    attention = layer["kind"] == Kind.ATTENTION
     for plane in range(field["planes"]):
         if plane:
-            slots.append(a_slot(item, complete=1, double=1))
+            slots += [a_slot(item, complete=1, double=1) for _ in range(config.weight_width if attention else 1)]
         for tap in range(field["kernel"] ** 2):
             tap_y, tap_x = divmod(tap, field["kernel"])
             y, xs = item["y"] + tap_y, [item["x"] + tap_x + c * field["stride"] for c in range(config.columns)]
@@ -56,8 +59,12 @@ def field_slots(config, layer, item):
                         "column": column,
                         "complete": int(column == config.columns - 1),
                         "channels": (field["tail"] if word == field["words"] - 1 else config.word) if reads else None,
-                        "row": (item["row"] + tap * channels + word * config.word) % (1 << config.row_width),
+                        "turn": tap % config.banks,
+                        "masked": int(attention),
+                        "place": word % HEAD_WORDS if attention and reads else None,
                     }
+                    row = item["row"] + tap * rows + word * config.word // config.banks
+                    known["row"] = (row - plane * layer["tile_rows"]) % (1 << config.row_width)
                     slots.append(a_slot(item, **known))
     slots[-1]["marker"]["last"] = 1
     return slots
@@ -77,7 +84,9 @@ def image_slots(config, layer, item):
                 for tap_x in range(kernel):
                     known = dict(reads=int(reads), again=int(tap_x > 0), complete=1, image=1, channels=1)
                     known["address"] = at % (1 << config.address_width) if reads and not tap_x else None
-                    known["row"] = (row + (tap_y * field["tail"] + channel) * kernel + tap_x) % (1 << config.row_width)
+                    number = (tap_y * field["tail"] + channel) * kernel + tap_x
+                    known["row"] = (row + number // config.banks) % (1 << config.row_width)
+                    known["turn"] = number % config.banks
                     known |= dict(pixel=item["x"] + tap_x, positions=item["columns"])
                     slots.append(a_slot(item, **known))
     slots[-1]["marker"]["last"] = 1
@@ -87,21 +96,24 @@ def image_slots(config, layer, item):
 def token_slots(config, layer, item):
     wrap = 1 << config.address_width
     values = -(-layer["tile_tail"] // config.word) if item["tail"] else config.tile_words
-    slots = []
+    first, slots = item["clear"], []
     for i in range(values):
-        at, clear = (item["value_pointer"] + i) % wrap, int(item["clear"] and i == 0)
-        slots.append(a_slot(item, reads=1, address=at, complete=1, value=1, value_word=i, clear=clear))
+        at, clear = (item["value_pointer"] + i) % wrap, int(first and i == 0)
+        slots.append(a_slot(item, reads=1, address=at, complete=1, value=1, value_word=i, first=first, clear=clear))
     for word in range(layer["field"]["words"]):
-        at, row = (item["pointer"] + word) % wrap, (item["row"] + word * config.word) % (1 << config.row_width)
-        slots.append(a_slot(item, reads=1, address=at, column=0, complete=1, row=row))
-    return slots
+        at, row = (item["pointer"] + word) % wrap, item["row"] + word * config.word // config.banks
+        known = dict(row=row % (1 << config.row_width), turn=0, place=word, first=first)
+        slots.append(a_slot(item, reads=1, address=at, column=0, complete=1, **known))
+    return [*slots, a_slot(item, complete=1, token=1)]
 
 
-def a_slot(item, *, reads=0, complete, value=0, clear=0, double=0, **known):
-    names = ("again", "address", "pixel", "positions", "column", "channels", "row", "image", "value_word")
-    fields = dict(reads=reads, complete=complete) | dict.fromkeys(names) | known
-    marker = dict(tail=item["tail"], double=double, last=0)
-    return fields | dict(value=value, clear=clear, kv=int(item["scan"] == Scan.KV), marker=marker)
+def a_slot(item, *, complete, reads=0, value=0, double=0, clear=0, token=0, **known):
+    """A slot; None where a value means nothing."""
+    names = ("again", "address", "pixel", "positions", "column", "channels", "row", "turn", "image", "first")
+    unknown = dict.fromkeys((*names, "masked", "place", "value_word"))
+    marker = dict(tail=item["tail"], double=double, last=0, clear=clear, token=token)
+    kv = int(item["scan"] == Scan.KV)
+    return unknown | dict(reads=reads, complete=complete, value=value, kv=kv, marker=marker) | known
 
 
 def random_item(config, layer):

@@ -12,8 +12,8 @@ from spikeloom.sim.bench import Watch, cycle, pack, parameters, start, unpack
 from spikeloom.sim.benches.layer_loops import check, loop_nest, random_layer
 
 CASES = [
-    {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=8, weight_rows=2000)},
-    {"config": dict(lanes=8, columns=2, neuron_lanes=4, kv_rows=8, weight_rows=3000)},
+    {"config": dict(lanes=4, columns=1, neuron_lanes=1, weight_rows=2000)},
+    {"config": dict(lanes=8, columns=2, neuron_lanes=4, weight_rows=3000)},
     {"config": dict(lanes=32, columns=4, neuron_lanes=8, weight_rows=4096)},
 ]
 

@@ -11,8 +11,8 @@ from spikeloom.rtl.core.sum_selector import SumSelector
 from spikeloom.sim.bench import pack, parameters, start, unpack
 
 CASES = [
-    {"config": dict(lanes=8, neuron_lanes=8, kv_rows=8, accumulator_width=9)},
-    {"config": dict(lanes=16, columns=2, neuron_lanes=4, kv_rows=16, accumulator_width=5)},
+    {"config": dict(lanes=8, neuron_lanes=8, accumulator_width=9)},
+    {"config": dict(lanes=16, columns=2, neuron_lanes=4, accumulator_width=5)},
     {"config": dict(lanes=32, neuron_lanes=2, accumulator_width=7)},
 ]
 

@@ -1,4 +1,4 @@
-"""`WeightStore`: rows from the initial contents and after writes of the host."""
+"""`WeightStore`: rows from the initial contents, after writes of the host and of K^T V."""
 
 import random
 
@@ -6,15 +6,16 @@ import cocotb
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from spikeloom.rtl.core.config import CoreConfig
-from spikeloom.rtl.core.layouts import WORD_BITS, event, row_event
+from spikeloom.rtl.core.layouts import COMMAND, WORD_BITS, bank_rows, product_write, row_request
 from spikeloom.rtl.core.weight_store import WeightStore
-from spikeloom.sim.bench import Watch, cycle, pack, parameters, receive, send, start, unpack
+from spikeloom.sim.bench import pack, parameters, start, unpack
 
 CASES = [
-    {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4, weight_rows=1)},
-    {"config": dict(lanes=8, columns=2, neuron_lanes=2, kv_rows=8, weight_width=4, weight_rows=37)},
-    {"config": dict(lanes=32, columns=4, neuron_lanes=8, weight_rows=100)},
+    {"config": dict(lanes=4, columns=1, neuron_lanes=1, weight_rows=1)},
+    {"config": dict(lanes=8, columns=2, banks=2, neuron_lanes=2, weight_width=4, weight_rows=38)},
+    {"config": dict(lanes=32, columns=4, banks=8, neuron_lanes=8, weight_rows=104)},
 ]
+LATENCY = 2
 
 
 def build(*, config):
@@ -22,17 +23,17 @@ def build(*, config):
     return WeightStore(config=config, init=[pack_row(config, row) for row in initial_rows(config)])
 
 
-CONTENTS: list[list[int]] = []  # as the host has left them: a reset does not restore a memory
+CONTENTS: list[list[int]] = []  # as they were left: a reset does not restore a memory
 
 
 def initial_rows(config):
-    """The same in the component and in the bench; the last rows are left at zero."""
+    """The host's rows, the same in the component and in the bench; the last ones are left at zero."""
     source = random.Random(5)
     count = max(1, config.weight_rows - 3)
     return [random_row(config, source) for _ in range(count)]
 
 
-def random_row(config, source):
+def random_row(config, source=random):
     top = 1 << config.weight_width - 1
     return [source.randrange(-top, top) for _ in range(config.lanes)]
 
@@ -43,26 +44,22 @@ def pack_row(config, row):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-@cocotb.parametrize(idle=[0.0, 0.4], stall=[0.0, 0.6])
-async def rows_of_events(dut, idle, stall):
-    """Each event comes out one cycle later with its row; only `add` reads. Rows replaced by the host count."""
+async def rows_of_requests(dut):
+    """A request a cycle, its rows and gates two cycles later; what the host and K^T V replace counts at once."""
     config = CoreConfig(**parameters()["config"])
     rows = CONTENTS
-    if not rows:
-        rows += initial_rows(config)
-        rows += [[0] * config.lanes for _ in range(config.weight_rows - len(rows))]
-    await start(
-        dut, events__valid=0, events__payload=0, rows__ready=0, writes__enable=0, writes__address=0, writes__data=0
-    )
-    fetched = []
-    cocotb.start_soon(watch_fetched(dut, fetched))
-    for _ in range(2):
-        fetched.clear()
-        await check_events(dut, config, rows, fetched, idle, stall)
+    rows += initial_rows(config)
+    rows += [[0] * config.lanes for _ in range(config.weight_rows - len(rows))]
+    ports = "requests writes__enable writes__address writes__data written cleared products"
+    await start(dut, **dict.fromkeys(ports.split(), 0))
+    for _ in range(4):
+        await check_requests(dut, config, rows)
         for index in random.sample(range(len(rows)), min(5, len(rows))):
-            rows[index] = random_row(config, random)
+            rows[index] = random_row(config)
             await host_write(dut, config, index, pack_row(config, rows[index]))
-    await check_events(dut, config, rows, fetched=None, idle=idle, stall=stall)
+        await check_requests(dut, config, rows)
+        await write_products(dut, config, rows)
+    await check_requests(dut, config, rows)
 
 
 async def host_write(dut, config, index, bits):
@@ -77,42 +74,45 @@ async def host_write(dut, config, index, bits):
     dut.writes__enable.value = 0
 
 
-async def check_events(dut, config, rows, fetched, idle, stall):
-    events = []
-    for _ in range(60):
-        add = random.random() < 0.7
-        events.append(
-            {
-                "row": random.randrange(config.weight_rows),
-                "gates": random.getrandbits(config.gates),
-                "values": random.getrandbits(config.lanes),
-                "add": add,
-                "marker": {
-                    "double": int(not add) and random.getrandbits(1),
-                    **{key: random.getrandbits(1) for key in ("tail", "last")},
-                },
-            }
-        )
-    incoming, outgoing = Watch(dut, "events"), Watch(dut, "rows")
-    cocotb.start_soon(send(dut, "events", [pack(event(config), e) for e in events], idle=idle))
-    got = [unpack(row_event(config), bits) for bits in await receive(dut, "rows", len(events), stall=stall)]
-    for sent, row in zip(events, got, strict=True):
-        assert row["marker"] == sent["marker"]
-        assert row["gates"] == (sent["gates"] if sent["add"] else 0)
-        if sent["add"]:
-            assert row["elements"] == rows[sent["row"]], sent["row"]
-    if fetched is not None:
-        adds = [c for c, e in zip(incoming.cycles, events, strict=True) if e["add"]]
-        assert fetched == adds
-    if not stall:
-        assert outgoing.cycles == [c + 1 for c in incoming.cycles]
-        if not idle:
-            assert incoming.cycles[-1] - incoming.cycles[0] == len(events) - 1
-
-
-async def watch_fetched(dut, cycles):
-    while True:
+async def write_products(dut, config, rows):
+    """Whole rows in one bank, and zeros in all of them."""
+    for kind in random.choices(("written", "cleared"), k=4):
+        row, banks = random.randrange(config.bank_rows), (1 << config.banks) - 1
+        product = random_row(config)
+        if kind == "written":
+            banks = 1 << random.randrange(config.banks)
         await FallingEdge(dut.clk)
+        dut.products.value = pack_row(config, product)
+        getattr(dut, kind).value = pack(product_write(config), dict(banks=banks, row=row))
+        await FallingEdge(dut.clk)
+        getattr(dut, kind).value = 0
+        for bank in range(config.banks):
+            if banks >> bank & 1:
+                rows[row * config.banks + bank] = product if kind == "written" else [0] * config.lanes
+
+
+async def check_requests(dut, config, rows):
+    waiting = []
+    for _ in range(50):
+        await FallingEdge(dut.clk)
+        banks = [
+            dict(row=random.randrange(config.bank_rows), gates=random.getrandbits(config.gates))
+            for _ in range(config.banks)
+        ]
+        command = {name: random.getrandbits(1) for name, _ in COMMAND}
+        request = dict(banks=banks, command=command, tail=0)
+        dut.requests.value = pack(row_request(config), request)
+        waiting.append(request)
         await ReadOnly()
-        if int(dut.fetched.value):
-            cycles.append(cycle())
+        if len(waiting) > LATENCY:
+            check_rows(config, rows, waiting.pop(0), unpack(bank_rows(config), int(dut.rows.value)))
+    await FallingEdge(dut.clk)
+    dut.requests.value = 0
+
+
+def check_rows(config, rows, request, found):
+    assert found["command"] == request["command"]
+    for bank, (asked, got) in enumerate(zip(request["banks"], found["banks"], strict=True)):
+        assert got["gates"] == asked["gates"]
+        if asked["gates"]:
+            assert got["elements"] == rows[asked["row"] * config.banks + bank], (asked["row"], bank)

@@ -11,9 +11,9 @@ from spikeloom.rtl.core.word_gatherer import WordGatherer
 from spikeloom.sim.bench import Watch, cycle, idle_cycles, pack, parameters, send, start, unpack
 
 CASES = [
-    {"config": dict(lanes=4, columns=1, neuron_lanes=1, kv_rows=4, activation_words=64)},
-    {"config": dict(lanes=48, columns=2, neuron_lanes=2, kv_rows=48, weight_width=4, activation_words=64)},
-    {"config": dict(lanes=32, columns=4, neuron_lanes=8, activation_words=64)},
+    {"config": dict(lanes=4, columns=1, neuron_lanes=1, activation_words=64)},
+    {"config": dict(lanes=48, columns=2, banks=4, neuron_lanes=2, weight_width=4, activation_words=64)},
+    {"config": dict(lanes=32, columns=4, banks=8, neuron_lanes=8, activation_words=64)},
 ]
 
 
@@ -21,12 +21,15 @@ def build(*, config):
     return WordGatherer(config=CoreConfig(**config))
 
 
+NO_MARKER = dict(tail=0, double=0, last=0, clear=0, token=0)
+
+
 class Surroundings:
     """The activation memory, and the queue, which has room at random."""
 
     def __init__(self, dut, words, *, room):
         self.words, self.room = words, room
-        self.reads, self.groups, self.cycles, self.offered = [], [], [], 0
+        self.reads, self.groups, self.cycles, self.offered, self.values = [], [], [], 0, []
         cocotb.start_soon(self._run(dut))
 
     async def _run(self, dut):
@@ -43,20 +46,21 @@ class Surroundings:
             if int(dut.groups__valid.value):
                 self.groups.append(int(dut.groups__payload.value))
                 self.cycles.append(cycle())
+            if int(dut.values__valid.value):
+                self.values.append(int(dut.values__payload.value))
             self.offered += int(dut.rows_offered.value)
 
 
 def blank(config, **fields):
-    none = dict(tail=0, double=0, last=0)
-    names = "reads again address pixel positions column row image kv value value_word clear"
-    return dict.fromkeys(names.split(), 0) | dict(complete=1, channels=config.word, marker=none) | fields
+    names = "reads again address pixel positions column row turn image kv value value_word first masked place"
+    return dict.fromkeys(names.split(), 0) | dict(complete=1, channels=config.word, marker=NO_MARKER) | fields
 
 
 def random_window(config, words):
     """Likewise of an image: words of which several taps are seen, at stride 1."""
     slots, groups, reads, offered, dirty = [], [], [], 0, False
     for number in range(random.randint(1, 4)):
-        marker = dict(tail=1, double=0, last=0)
+        marker = NO_MARKER | {"tail": 1}
         if number:
             slots.append(blank(config, marker=marker | {"double": 1}))
             groups += [dict(spikes=[0] * config.columns, marker=marker | {"double": 1})] * dirty
@@ -81,17 +85,21 @@ def random_window(config, words):
     return slots, groups, reads, offered
 
 
-def random_field(config, words):
-    """Slots of a receptive field of random geometry, the groups that are kept, the words read, the rows offered."""
+def random_field(config, words, known):
+    """Slots of a receptive field of random geometry, the groups that are kept, the words read, the rows offered.
+
+    known: the channels that have spiked in K, by the word's place in its head; None for what is not Q.
+    """
     slots, groups, reads, offered, dirty = [], [], [], 0, False
     tail, count = random.getrandbits(1), random.randint(1, 8)
     for number in range(count):
-        marker = dict(tail=tail, double=0, last=0)
+        marker = NO_MARKER | {"tail": tail}
         if number and random.random() < 0.3:
             slots.append(blank(config, marker=marker | {"double": 1}))
             if dirty:
                 groups.append(dict(spikes=[0] * config.columns, marker=marker | {"double": 1}))
         row, channels = random.randrange(100), random.randint(1, config.word)
+        turn, place = random.randrange(config.banks), random.choice(list(known)) if known else 0
         outside = random.random() < 0.2  # a tap that is not read takes one slot
         seen, any_read = [0] * config.columns, False
         last = int(number == count - 1)
@@ -99,35 +107,54 @@ def random_field(config, words):
             address, inside = random.choice(list(words)), not outside and random.random() < 0.8
             complete = int(outside or column == config.columns - 1)
             fields = dict(reads=int(inside), address=address, column=column, complete=complete, channels=channels)
-            slots.append(blank(config, **fields, row=row, marker=marker | {"last": last * complete}))
+            fields |= dict(row=row, turn=turn, masked=int(known is not None), place=place)
+            slots.append(blank(config, **fields, marker=marker | {"last": last * complete}))
             if inside:
-                seen[column], any_read = words[address], True
+                seen[column], any_read = words[address] & (known[place] if known else -1), True
                 reads.append(address)
         offered += channels * any_read
         if any(seen) or last:
-            groups.append(dict(spikes=seen, row=row, marker=marker | {"last": last}))
+            groups.append(dict(spikes=seen, row=row, turn=turn, marker=marker | {"last": last}))
         dirty |= any(seen)
     return slots, groups, reads, offered
 
 
-def random_token(config, words):
-    """Likewise of a token of K and V."""
-    values, clear = random.choices(list(words), k=random.randint(1, config.tile_words)), random.getrandbits(1)
+def random_token(config, words, known, first):
+    """Likewise of a token of K and V, and its words of V where K spikes; known: what Q is masked with from now on."""
+    values = random.choices(list(words), k=random.randint(1, config.tile_words))
     value = sum(words[at] << i * config.word for i, at in enumerate(values))
-    slots = [
-        blank(config, reads=1, address=at, kv=1, value=1, value_word=i, clear=int(clear and i == 0))
-        for i, at in enumerate(values)
-    ]
-    zeros = [0] * (config.columns - 1)
-    groups = [dict(spikes=[0, *zeros], kv=1, clear=1)] if clear else []
-    reads = list(values)
-    for _ in range(random.randint(1, 3)):
+    zeros, slots, groups = [0] * (config.columns - 1), [], []
+    for i, at in enumerate(values):
+        marker = NO_MARKER | {"clear": int(first and i == 0)}
+        slots.append(blank(config, reads=1, address=at, kv=1, value=1, value_word=i, first=int(first), marker=marker))
+    if first:
+        groups.append(dict(spikes=[0, *zeros], kv=1, marker=NO_MARKER | {"clear": 1}))
+    reads, fired = list(values), False
+    for place in known:
         address, row = random.choice(list(words)), random.randrange(100)
-        slots.append(blank(config, reads=1, address=address, kv=1, row=row))
+        slots.append(blank(config, reads=1, address=address, kv=1, row=row, first=int(first), place=place))
         reads.append(address)
+        known[place] = words[address] | (0 if first else known[place])
         if words[address]:
-            groups.append(dict(spikes=[words[address], *zeros], row=row, kv=1, values=value))
-    return slots, groups, reads, 0
+            groups.append(dict(spikes=[words[address], *zeros], row=row, kv=1))
+            fired = True
+    end = NO_MARKER | {"token": 1}
+    slots.append(blank(config, kv=1, marker=end))
+    if fired:
+        groups.append(dict(spikes=[0, *zeros], kv=1, marker=end))
+    return slots, groups, reads, [value] * fired
+
+
+def random_work(config, words):
+    """Fields of a layer, or tokens and then fields of Q: each as `random_field`, and the words of V."""
+    if random.random() < 0.5:
+        return [(*random_field(config, words, None), [])]
+    if random.random() < 0.3:
+        return [(*random_window(config, words), [])]
+    known = dict.fromkeys(range(random.randint(1, 3)), 0)
+    tokens = [random_token(config, words, known, first=n == 0) for n in range(random.randint(1, 4))]
+    work = [(slots, groups, reads, 0, values) for slots, groups, reads, values in tokens]
+    return work + [(*random_field(config, words, known), []) for _ in range(3)]
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -136,13 +163,11 @@ async def words_become_groups(dut, idle):
     """Fields and tokens in any order: joined by column, silence dropped, markers kept; a slot a cycle."""
     config = CoreConfig(**parameters()["config"])
     words = {a: random.getrandbits(config.word) * (random.random() < 0.5) for a in range(config.activation_words)}
-    names = "layer slots__valid slots__payload words__data groups__ready room"
+    names = "layer slots__valid slots__payload words__data groups__ready values__ready room"
     await start(dut, **dict.fromkeys(names.split(), 0))
+    dut.layer.value = pack(DESCRIPTOR, dict(field=dict(stride=1), group=config.columns.bit_length() - 1))
     around, taken = Surroundings(dut, words, room=1 - idle), Watch(dut, "slots")
-    layer = dict(field=dict(stride=1), group=config.columns.bit_length() - 1)
-    dut.layer.value = pack(DESCRIPTOR, layer)
-    kinds = (random_field, random_token, random_window)
-    work = [random.choice(kinds)(config, words) for _ in range(40)]
+    work = [part for _ in range(14) for part in random_work(config, words)]
     sent = [s for part in work for s in part[0]]
     await send(dut, "slots", [pack(slot(config), s) for s in sent], idle=idle)
     await idle_cycles(dut, 5)
@@ -151,7 +176,8 @@ async def words_become_groups(dut, idle):
     for index, (bits, group) in enumerate(zip(around.groups, wanted, strict=True)):
         got = unpack(spike_group(config), bits)
         assert {key: got[key] for key in group} == group, index
-        assert got["kv"] == group.get("kv", 0) and got["clear"] == group.get("clear", 0), index
+        assert got["kv"] == group.get("kv", 0), index
+    assert around.values == [v for part in work for v in part[4]]
     assert around.reads == [a for part in work for a in part[2]]
     assert around.offered == sum(part[3] for part in work)
     ends = {c + 4 for c, s in zip(taken.cycles, sent, strict=True) if s["complete"]}

@@ -15,6 +15,7 @@ from spikeloom.gen.program import make_program
 from spikeloom.gen.sizing import common_core, needs, plan_smallest, smallest_core
 from spikeloom.golden.network import IMAGE, Layer, Network
 from spikeloom.golden.network.random_network import random_network
+from spikeloom.rtl.core.config import CoreConfig
 from spikeloom.rtl.core.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, Kind
 from spikeloom.rtl.core.registers import REGION_WORDS
 
@@ -53,9 +54,10 @@ def test_sums_grow_in_place_only_where_nobody_reads_the_old():
     assert memory.placements["block.0.proj"] == memory.placements["rpe"]
 
 
-def test_weights_and_parameters_are_where_the_descriptors_say():
+@pytest.mark.parametrize("banks", [1, 4])
+def test_weights_and_parameters_are_where_the_descriptors_say(banks):
     net = network(weight_bits=4)
-    config = smallest_core(net, lanes=8, neuron_lanes=4)
+    config = smallest_core(net, lanes=8, neuron_lanes=4, banks=banks)
     assert config.weight_width == 4
     program = compile_network(net, config).program
     for layer, descriptor in zip(net.layers, program.descriptors[1:-1], strict=True):
@@ -65,12 +67,16 @@ def test_weights_and_parameters_are_where_the_descriptors_say():
         for _ in range(50):
             o, i, y, x = (int(rng.integers(size)) for size in layer.weight.shape)
             tile, lane = divmod(o, config.lanes)
-            tap_row = (y * layer.kernel + x) * layer.channels_in + i
-            if layer.direct:
-                tap_row = (y * layer.channels_in + i) * layer.kernel + x
-            row = program.weight_rows[descriptor["weight_base"] + tile * descriptor["tile_rows"] + tap_row]
             parts = 1 << descriptor["group"]
             assert parts == (2 if layer.direct else 1)
+            tap, in_bank = y * layer.kernel + x, descriptor["weight_base"] + tile * descriptor["tile_rows"]
+            in_bank += tap * -(-layer.channels_in // banks) + i // banks
+            row = program.weight_rows[in_bank * banks + (i + tap) % banks]
+            if layer.direct:
+                tap_row = (y * layer.channels_in + i) * layer.kernel + x
+                row = program.weight_rows[
+                    (descriptor["weight_base"] + tile * descriptor["tile_rows"]) * banks + tap_row
+                ]
             for part in range(parts):  # each position of the group has all channels
                 nibble = row >> 4 * (lane + part * config.lanes // parts) & 0xF
                 assert nibble - 16 * (nibble >> 3) == layer.weight[o, i, y, x]
@@ -128,7 +134,6 @@ def test_a_field_that_overflows_is_named():
         "membrane_positions",
         "parameter_words",
         "program_layers",
-        "tokens",
         "classes",
     ],
 )
@@ -156,9 +161,30 @@ def test_image_rows_and_head_rows_are_limits():
     colour = network(channels=3)
     with pytest.raises(CompileError, match=f"row_pixels must be at least {3 * colour.width}"):
         smallest_core(colour, lanes=8, neuron_lanes=4, row_pixels=3 * colour.width - 1)
-    wide_head = network(stem=(4, 16), heads=1, depth=1)
-    with pytest.raises(CompileError, match="kv_rows must be at least 16"):
-        smallest_core(wide_head, lanes=8, neuron_lanes=4, kv_rows=8)
+    wide_head = network(stem=(4, 128), heads=1, depth=1)
+    with pytest.raises(CompileError, match="'block.0.attn': the heads of a tile must have at most 16 spike words, not"):
+        smallest_core(wide_head, lanes=4, neuron_lanes=4)
+
+
+@pytest.mark.parametrize(("bits", "digits"), [(8, 1), (4, 2)])
+def test_the_rows_of_k_t_v_hold_a_count_of_all_tokens(bits, digits):
+    """16 tokens: one digit of 8 bits holds up to 127, one of 4 bits up to 7, two up to 119."""
+    net = network(weight_bits=bits, stem=(4, 16), pools=(False, False), heads=2, depth=1, height=4, width=4)
+    plan = make_plan(net, smallest_core(net, lanes=8, neuron_lanes=4, banks=2))
+    attention = plan.by_name["block.0.attn"]
+    assert (attention.positions, attention.digits, attention.digit_rows) == (16, digits, 4)
+    assert plan.product_rows == 4 * digits
+    assert not any(make_program(plan).weight_rows[: 2 * 4 * digits])
+    assert min(layer.weight_base for layer in plan.layers if layer.weight_rows) == 4 * digits
+
+
+def test_rows_are_those_of_whole_banks():
+    with pytest.raises(ValueError, match="weight_rows must be a multiple of banks .4., not 30"):
+        CoreConfig(banks=4, weight_rows=30)
+    with pytest.raises(ValueError, match="banks must be 1, 2, 4 or 8, not 3"):
+        CoreConfig(banks=3)
+    with pytest.raises(ValueError, match="banks must be at most word .4., not 8"):
+        CoreConfig(lanes=4, banks=8, neuron_lanes=4)
 
 
 def test_heads_that_no_mask_can_select_are_refused():
@@ -181,7 +207,7 @@ def test_a_common_core_holds_the_larger_of_each():
     for net in (network(), network(depth=1, classes=12)):
         compile_network(net, both)
     with pytest.raises(CompileError, match="cores must agree in lanes"):
-        common_core(a, replace(b, lanes=16, word=16, kv_rows=16))
+        common_core(a, replace(b, lanes=16, word=16))
 
 
 def test_the_manifest_is_json_and_says_what_was_decided():

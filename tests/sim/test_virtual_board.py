@@ -85,10 +85,11 @@ def test_two_models(build_dir):
             again = board.device()  # knows only what the core says
             for image, sums in zip(images, wanted, strict=True):
                 assert again.infer(image).sums == sums
-        wrong = compile_network(framed, replace(larger, columns=2, lanes=16, word=16, kv_rows=16)).program
+        wrong = compile_network(framed, replace(larger, columns=2, banks=2, lanes=16, word=16)).program
         message = (
             "the Program is for another core: lanes 16, the core has 32; columns 2, the core has 1; "
-            f"weight_rows {larger.weight_rows}, the core has {config.weight_rows}; word 16, the core has 32"
+            f"banks 2, the core has 1; weight_rows {larger.weight_rows}, the core has {config.weight_rows}; "
+            "word 16, the core has 32"
         )
         with pytest.raises(HostError, match=message):
             device.load(wrong)
