@@ -1,10 +1,11 @@
 """Memory with contents in the bitstream that a host can replace."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
+from ..primitives.block_memory import BlockMemory
 from .layouts import WORD_BITS
 from .ports import MemoryReadPort, MemoryWritePort
 
@@ -20,7 +21,7 @@ class LoadableMemory(wiring.Component):
     width : int, bits of a row
     depth : int, rows
     init : sequence of int, at most `depth`
-    latency : int, cycles from a row's address to the row: 1, or 2 with a register behind the memory
+    latency : int, cycles from a row's address to the row: 1, or 2 of a block memory with its output register
 
     Members
     -------
@@ -55,6 +56,27 @@ class LoadableMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        (self._block_memory if self.latency == 2 else self._memory)(m)
+        return m
+
+    def _chosen(self):
+        """Enables of the words of a row."""
+        word = self.writes.address[: self.stride_bits]
+        return Cat(self.writes.enable & (word == i if self.stride_bits else 1) for i in range(self.words))
+
+    def _block_memory(self, m):
+        width = self.words * WORD_BITS
+        m.submodules.memory = store = BlockMemory(shape=width, depth=self.depth, init=self.init, granularity=WORD_BITS)
+        m.d.comb += [
+            store.reads.enable.eq(self.reads.enable),
+            store.reads.address.eq(self.reads.address),
+            self.reads.data.eq(store.reads.data),
+            store.writes.enable.eq(self._chosen()),
+            store.writes.address.eq(self.writes.address >> self.stride_bits),
+            store.writes.data.eq(self.writes.data.replicate(self.words)),
+        ]
+
+    def _memory(self, m):
         # no_rw_check: nothing is read while the host writes, so no collision logic is wanted
         m.submodules.memory = store = memory.Memory(
             shape=self.words * WORD_BITS, depth=self.depth, init=self.init, attrs={"no_rw_check": 1}
@@ -64,12 +86,8 @@ class LoadableMemory(wiring.Component):
         m.d.comb += [
             read.en.eq(self.reads.enable),
             read.addr.eq(self.reads.address),
+            self.reads.data.eq(read.data),
+            write.en.eq(self._chosen()),
             write.addr.eq(self.writes.address >> self.stride_bits),
             write.data.eq(self.writes.data.replicate(self.words)),
         ]
-        domain = m.d.comb if self.latency == 1 else m.d.sync
-        domain += self.reads.data.eq(read.data)
-        for word in range(self.words):
-            chosen = self.writes.address[: self.stride_bits] == word if self.stride_bits else 1
-            m.d.comb += write.en[word].eq(self.writes.enable & chosen)
-        return m

@@ -1,9 +1,10 @@
 """Membrane potentials of the tile being computed."""
 
 from amaranth.hdl import Module
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
+from ..primitives.block_memory import BlockMemory
 from .config import CoreConfig
 from .layouts import potentials
 from .ports import MemoryReadPort, MemoryWritePort
@@ -34,19 +35,7 @@ class MembraneStore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = store = memory.Memory(
-            shape=potentials(self.config),
-            depth=self.config.membrane_words,
-            init=[],
-            attrs={"no_rw_check": 1},
-        )
-        read, write = store.read_port(), store.write_port()
-        m.d.sync += self.reads.data.eq(read.data)
-        m.d.comb += [
-            read.en.eq(self.reads.enable),
-            read.addr.eq(self.reads.address),
-            write.en.eq(self.writes.enable),
-            write.addr.eq(self.writes.address),
-            write.data.eq(self.writes.data),
-        ]
+        m.submodules.memory = store = BlockMemory(shape=potentials(self.config), depth=self.config.membrane_words)
+        wiring.connect(m, wiring.flipped(self.reads), store.reads)
+        wiring.connect(m, wiring.flipped(self.writes), store.writes)
         return m

@@ -1,10 +1,14 @@
 """The arithmetic of a neuron."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..primitives.carry_chain import CHOSEN_SUM, SUM, Addition, CarryChain
 from .layouts import NEURON
+
+_TERMS = Addition(x=lambda a, b: a & b, y=lambda a, b, c, d: c | d)
+"""(a & b) + (c | d): a bias with its gate and a sum of which one half is zero"""
 
 
 class NeuronLane(wiring.Component):
@@ -64,40 +68,46 @@ class NeuronLane(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        number = signed(self.width)
+        neuron = self.neuron
+        m.submodules.terms = terms = CarryChain(addition=_TERMS, width=self.width, with_carry=True)
+        m.submodules.potential = potential = CarryChain(addition=CHOSEN_SUM, width=self.width)
+        m.submodules.excess = excess = CarryChain(addition=SUM, width=self.width + 1)
 
-        def register(value, name, shape=number):
-            after = Signal(shape, name=name, reset_less=True)
+        def register(value, name):
+            after = Signal.like(value, name=name, reset_less=True)
             m.d.sync += after.eq(value)
             return after
 
-        terms, kept = Signal(number), Signal(number)
-        m.d.comb += terms.eq(self._terms())
-        terms = register(terms, "terms")
-        kept = register(Mux(self.first, 0, self.kept), "kept_or_zero")  # the register's reset: no gate
-        thresholds = register(self.negated_threshold, "negated_threshold_1")
-        fires = register(self.fires, "fires_1", 1)
+        m.d.comb += [
+            terms.a.eq(self.bias),
+            terms.b.eq(self.biased.replicate(self.width)),
+            terms.c.eq(self.sum[0]),
+            terms.d.eq(self.sum[1]),
+            terms.carry.eq(neuron.strict & ~self.first),
+        ]
+        added = register(terms.total, "added")
+        kept = Signal.like(self.kept, reset_less=True)
+        m.d.sync += kept.eq(Mux(self.first, 0, self.kept))  # a register's reset, no gate
+        threshold = register(self.negated_threshold, "negated_threshold_1")
+        fires = register(self.fires, "fires_1")
 
-        potential = register(terms + Mux(self.neuron.leak, kept >> 1, kept), "potential")
-        threshold = register(thresholds, "negated_threshold_2")
-        fires = register(fires, "fires_2", 1)
+        m.d.comb += [
+            potential.a.eq(added),
+            potential.b.eq(neuron.leak.replicate(self.width)),
+            potential.c.eq(kept),
+            potential.d.eq(kept >> 1),
+        ]
+        integrated = register(potential.total, "integrated")
+        threshold = register(threshold, "negated_threshold_2")
+        fires = register(fires, "fires_2")
 
-        excess = Signal(signed(self.width + 1))
-        m.d.comb += excess.eq(potential + threshold)
-        spike = fires & ~excess[-1]
+        m.d.comb += [excess.a.eq(integrated.as_signed()), excess.c.eq(threshold)]
+        spike = fires & ~excess.total[-1]
+        quiet, above = register(integrated, "quiet"), register(excess.total[:-1], "above")
         # two bits choose what is left of H, E, 0 and -1: from registers, so that each bit is one table
-        hard, strict = self.neuron.hard, self.neuron.strict
-        resets = register(spike & hard, "resets", 1)
-        odd = register(spike & Mux(hard, strict, 1), "odd", 1)
-        unfired, excess = register(potential, "unfired"), register(excess[: self.width].as_signed(), "excess_1")
+        resets = register(spike & neuron.hard, "resets")
+        chosen = register(spike & (~neuron.hard | neuron.strict), "chosen")
         m.d.sync += self.spike.eq(spike)
         for bit in range(self.width):
-            m.d.comb += self.left[bit].eq(Mux(resets, odd, Mux(odd, excess[bit], unfired[bit])))
+            m.d.comb += self.left[bit].eq(Mux(resets, chosen, Mux(chosen, above[bit], quiet[bit])))
         return m
-
-    def _terms(self):
-        """A, with a bit below that makes the carry."""
-        carry = self.neuron.strict & ~self.first
-        bias = self.bias & self.biased.replicate(self.width).as_signed()
-        total = (self.sum[0] | self.sum[1]).as_signed() if self.sum_width else 0
-        return (Cat(carry, bias).as_signed() + Cat(carry, total).as_signed()) >> 1
