@@ -290,7 +290,7 @@ def random_work(config, index, **fields):
     )
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 @cocotb.parametrize(idle=[0.0, 0.4], stall=[0.0, 0.6])
 async def spikes_equal_golden(dut, idle, stall):
     """Every neuron, layers of any order, masked steps; potentials of no step are read or written in vain."""
@@ -303,7 +303,7 @@ async def spikes_equal_golden(dut, idle, stall):
     await run(dut, random_work(config, 1, steps=0), idle=idle, stall=stall)
 
 
-@cocotb.test(timeout_time=2, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 @cocotb.parametrize(idle=[0.0, 0.4])
 async def class_sums(dut, idle):
     """The readout: all steps and positions in one potential a class, the bias once."""
@@ -318,7 +318,7 @@ async def class_sums(dut, idle):
         assert got[: work.channels] == wanted[: work.channels].tolist()
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 @cocotb.parametrize(shape=[(4, 3, False), (2, 1, False), (1, 1, False), (4, 1, True)])
 async def speed(dut, shape):
     """A word a cycle, spikes seven cycles after the last word of a column; potentials come back after six."""
@@ -339,7 +339,7 @@ async def speed(dut, shape):
     assert jobs.cycles == wanted
 
 
-@cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.test(timeout_time=200, timeout_unit="us")
 async def a_full_queue(dut):
     """Who takes no spikes stops the neurons, not a word on its way: none is lost, in the queue or before it."""
     config = await begin(dut)
