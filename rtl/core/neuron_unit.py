@@ -106,13 +106,13 @@ class NeuronUnit(wiring.Component):
         config, now, layer = self.config, self.jobs.payload, self.layer
         control, to = Signal(_control(config)), Signal.like(now.to)
         column, word = Signal(range(config.gates + 1)), Signal(range(config.neuron_words + 1))
-        plane = Signal(config.membrane_width)  # of the word: where the potentials of its positions begin
+        beyond = Signal(config.membrane_width)  # the job's first potentials: those of the word at hand
         part_bits = ceil_log2(config.neuron_words_per_spike_word)
         part, spike_word, last_word = word[:part_bits], word[part_bits:], Signal.like(word)
         first, reads, complete, word_end, column_end, go = (Signal() for _ in range(6))
         readout = layer.kind == Kind.READOUT
         fence = now.fence & (word == 0) & ((column == 0) | readout)
-        membrane = Mux(readout, 0, to.position) + plane
+        membrane = Mux(readout, 0, now.to.position) + beyond
         m.d.comb += [
             last_word.eq(now.words - 1),
             complete.eq(~now.active | part.all() | (word == last_word)),
@@ -144,10 +144,13 @@ class NeuronUnit(wiring.Component):
             following = Mux(now.active, word + 1, (spike_word + 1) << part_bits)
             m.d.sync += [
                 word.eq(Mux(word_end, 0, following)),
-                plane.eq(Mux(word_end, 0, plane + config.membrane_positions)),
+                beyond.eq(beyond + config.membrane_positions),
             ]
             with m.If(word_end):
-                m.d.sync += column.eq(Mux(column_end, 0, column + 1))
+                m.d.sync += [
+                    column.eq(Mux(column_end, 0, column + 1)),
+                    beyond.eq(Mux(column_end | readout, 0, column + 1)),
+                ]
         self._select(m, selector, column, word, moves=go & word_end, ends=column_end)
         self._place(m, to, column, spike_word, moves=go & word_end, ends=column_end)
         return go, control
