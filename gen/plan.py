@@ -95,7 +95,7 @@ class LayerPlan:
     scan_words: int
     """Spike words that the scanner reads of a position for one tile: all, but those of its heads for attention.
 
-    Where the image is read: taps of a row of the kernel.
+    Where the image is read: slots of a row of the kernel, each with a tap of every bank.
     """
     scan_tail: int
     """Channels in the last of these; of the image where that is read."""
@@ -307,7 +307,7 @@ def _scan(layer: Layer, config: CoreConfig) -> tuple[int, int]:
     """`LayerPlan.scan_words` and `LayerPlan.scan_tail`."""
     channels = layer.channels_in
     if layer.direct:
-        return layer.kernel, channels
+        return -(-layer.kernel // config.banks), channels
     if layer.kind == "attention":  # of the heads that a tile has a part of
         channels = min(channels, max(config.lanes, channels // layer.heads))
     words = -(-channels // config.word)

@@ -77,28 +77,35 @@ class ScannerWalk:
         return self._fields[key][index]
 
     def _image_items(self) -> list[Item]:
-        """For each plane, row of the kernel and channel a word, of which each tap is a slot and at most an event."""
+        """For each plane, row of the kernel and channel a word; a slot has a tap of each bank."""
         layer, bits = self.layer, self._padded()
-        silent = (0,) * self.banks
-        one = [tuple(int(b == bank) for b in range(self.banks)) for bank in range(self.banks)]
         found = []
         for y, x, positions in self.groups:
             left, top = x * layer.stride, y * layer.stride
             places = left + np.arange(positions)[:, None] * layer.stride + np.arange(layer.kernel)  # (positions, taps)
             # (planes, taps y, channels, taps x)
             seen = np.asarray(bits[:, top : top + layer.kernel][:, :, :, places].any(axis=3))
-            taps = seen[0].size
-            fired = np.zeros((len(seen), 1 + taps), np.bool_)  # each plane with the doubling after it
-            fired[:, :-1] = seen.reshape(len(seen), -1)
-            fired[:, -1] = np.logical_or.accumulate(fired.any(axis=1))
-            kept: list[Word] = []
-            for slot in np.flatnonzero(fired.flat[:-1]).tolist():
-                tap = slot % (taps + 1)
-                kept.append((slot, silent, Ends.DOUBLE) if tap == taps else (slot, one[tap % self.banks], Ends.NOTHING))
-            last = fired.size - 2
-            end = kept.pop()[1] if kept and kept[-1][0] == last else silent
-            found.append(Item((*kept, (last, end, Ends.LAST)), fired.size - 1))
+            found.append(self._image_item(seen.reshape(len(seen), -1, layer.kernel)))
         return found
+
+    def _image_item(self, seen: np.ndarray) -> Item:
+        """seen: whether any position sees a set bit, by plane, word and tap."""
+        planes, words, kernel = seen.shape
+        each = self.plan.scan_words  # slots of a word
+        events = np.zeros((planes, words * each, self.banks), np.int64)
+        for word in range(words):
+            for tap in range(kernel):
+                events[:, word * each + tap // self.banks, (word * kernel + tap) % self.banks] = seen[:, word, tap]
+        kept: list[Word] = []
+        for plane in range(planes):
+            first = plane * (words * each + 1)
+            if plane and kept:
+                kept.append((first - 1, (0,) * self.banks, Ends.DOUBLE))
+            slots = events[plane].any(axis=-1).nonzero()[0].tolist()
+            kept += [(first + slot, tuple(events[plane, slot].tolist()), Ends.NOTHING) for slot in slots]
+        last = planes * (words * each + 1) - 2
+        end = kept.pop()[1] if kept and kept[-1][0] == last else (0,) * self.banks
+        return Item((*kept, (last, end, Ends.LAST)), last + 1)
 
     def _padded(self) -> np.ndarray:
         """Bits of the image with its padding (planes, H, C, W)."""

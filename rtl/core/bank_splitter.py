@@ -13,9 +13,9 @@ from .layouts import spike_group, sub_word, sub_word_bits
 class BankSplitter(wiring.Component):
     """A group becomes a sub-word for each bank: bit i is of bank ``(i + turn) mod banks``, lowest first.
 
-    An image's row goes to the bank `turn` alone. Banks without a bit get nothing, unless a marker ends the group:
-    that goes to all of them. A word of more bits than the banks take at once is sent in pieces, those without a spike
-    left out.
+    Of an image's rows each goes to a bank, the first to bank `turn`. Banks without a bit get nothing, unless a marker
+    ends the group: that goes to all of them. A word of more bits than the banks take at once is sent in pieces, those
+    without a spike left out.
 
     A group a cycle, or a piece. Latency 2 cycles.
 
@@ -46,24 +46,26 @@ class BankSplitter(wiring.Component):
         m = Module()
         group, valid, piece, ends = self._pieces(m)
         banks, bits = self.config.banks, sub_word_bits(self.config)
-        marker, gates = group.marker, group.spikes[0][: self.config.gates]
+        marker = group.marker
         marked = marker.double | marker.last | marker.clear | marker.token
         taken = Signal()
         m.d.sync += taken.eq(valid)
         for bank in range(banks):
             into, spikes = self.sub_words[bank], Signal(self._shape(), name=f"spikes_{bank}")
+            gates = Signal(self.config.gates, name=f"gates_{bank}")
             with m.Switch(group.turn):
                 for turn in range(banks):
                     with m.Case(turn):
                         first = (bank - turn) % banks
+                        m.d.comb += gates.eq(group.taps[first])
                         for c, word in enumerate(piece):
                             m.d.comb += spikes[c].eq(Cat(word[first + banks * j] for j in range(bits)))
-            with m.If(group.image):  # a single row, of the bank whose turn it is
-                m.d.comb += spikes.eq(gates.any() & (group.turn == bank))
+            with m.If(group.image):  # a single row
+                m.d.comb += spikes.eq(gates.any())
             m.d.sync += [
                 into.spikes.eq(spikes),
-                into.row.eq(group.row),
-                into.gates.eq(Mux(group.turn == bank, gates, 0)),
+                into.row.eq(group.row + (group.image & (bank < group.turn))),
+                into.gates.eq(gates),
                 into.image.eq(group.image),
                 into.any.eq(spikes.as_value().any()),
                 into.kv.eq(group.kv),

@@ -1,7 +1,7 @@
 """Windows of adjacent pixels: which output positions see a set bit at a tap."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -13,13 +13,13 @@ COARSE = 8
 
 
 class ImageSlicer(wiring.Component):
-    """The gates of a tap in a word of the image: position g of the group sees ``word[pixel + g * stride]``.
+    """The gates of taps in a word of the image: at tap i position g of a group sees ``word[pixel + i + g * stride]``.
 
     In a core of several columns gate g is that of column g. Of one column the lanes are in ``2 ** group`` equal parts,
     one a position; gates are those of eighths of the lanes, so a position has ``8 / 2 ** group`` of them. Groups of
     more than one position have strides of 1, 2 or 4.
 
-    The word is kept whole, so that the next tap can see it. Latency 1 cycle, but for `positions`.
+    The word is kept whole, so that the next taps can see it. Latency 1 cycle, but for `positions` and `taps`.
 
     Parameters
     ----------
@@ -29,10 +29,10 @@ class ImageSlicer(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant while words come
     enable : In(1), a word comes
-    word : In(config.word), pixel : In(range(config.word)), of the first position
-    positions : In, how many there are, a cycle later
+    word : In(config.word), pixel : In(range(config.word)), of the first tap and position
+    positions, taps : In, how many there are, a cycle later
     kept : Out(config.word), the last word
-    gates : Out(config.gates), of the last word and pixel
+    gates : Out(array of config.gates), of the taps in the last word
     """
 
     def __init__(self, *, config: CoreConfig):
@@ -44,14 +44,15 @@ class ImageSlicer(wiring.Component):
                 "word": In(config.word),
                 "pixel": In(range(config.word)),
                 "positions": In(position_count(config)),
+                "taps": In(range(config.banks + 1)),
                 "kept": Out(config.word),
-                "gates": Out(config.gates),
+                "gates": Out(data.ArrayLayout(config.gates, config.banks)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        config, layer = self.config, self.layer
+        config = self.config
         fine_bits = ceil_log2(min(COARSE, config.word))
         moved, fine = Signal(config.word), Signal(fine_bits)
         with m.If(self.enable):
@@ -60,18 +61,23 @@ class ImageSlicer(wiring.Component):
                 moved.eq(self.word >> (self.pixel[fine_bits:] << fine_bits)),
                 fine.eq(self.pixel),
             ]
-        window, seen = Signal(4 * config.gates), Signal(config.gates)
+        window = Signal(4 * config.gates + config.banks)
         m.d.comb += window.eq(moved >> fine)
+        for tap in range(config.banks):
+            self._cut(m, self.gates[tap], window[tap:], tap < self.taps)
+        return m
+
+    def _cut(self, m, gates, window, exists):
+        config, layer, seen = self.config, self.layer, Signal(self.config.gates)
         for g in range(config.gates):
             by_stride = Mux(layer.field.stride[0], window[g], Mux(layer.field.stride[1], window[2 * g], window[4 * g]))
-            m.d.comb += seen[g].eq(by_stride & (g < self.positions))
+            m.d.comb += seen[g].eq(by_stride & (g < self.positions) & exists)
         if config.columns > 1:
-            m.d.comb += self.gates.eq(seen)
-        else:
-            for part in range(config.gates):
-                of = [part << shift >> ceil_log2(config.gates) for shift in range(ceil_log2(config.gates) + 1)]
-                with m.Switch(layer.group):
-                    for shift, position in enumerate(of):
-                        with m.Case(shift):
-                            m.d.comb += self.gates[part].eq(seen[position])
-        return m
+            m.d.comb += gates.eq(seen)
+            return
+        parts = ceil_log2(config.gates)
+        for part in range(config.gates):
+            with m.Switch(layer.group):
+                for shift in range(parts + 1):
+                    with m.Case(shift):
+                        m.d.comb += gates[part].eq(seen[part << shift >> parts])

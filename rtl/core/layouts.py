@@ -60,7 +60,7 @@ FIELD = data.StructLayout(
         "position": _SIZE,  # words from one position to the next
         "row_stride": _ADDRESS,  # stride * rows of the input
         "position_stride": _SIZE,  # stride * position
-        "words": 8,  # spike words a tap; attention: of a head; image: taps of a row of the kernel
+        "words": 8,  # spike words a tap; attention: of a head; image: slots of a row of the kernel, a tap of each bank
         "planes": 4,  # of the input; attention: digits of K^T V
         "tail": 8,  # channels in the last word of a tap; image: of the image
         "width": _SIZE,  # of the input
@@ -179,7 +179,7 @@ def slot(config: CoreConfig) -> data.StructLayout:
             "positions": position_count(config),  # image: valid ones
             "column": range(config.columns + 1),
             "complete": 1,  # the last column of a group, or a marker
-            "channels": 8,  # of the word
+            "channels": 8,  # of the word; image: taps, from `pixel` on
             "row": config.row_width,  # that the word's first bits select
             "turn": range(config.banks),  # the bank of the word's first bit
             "image": 1,  # the word is of a plane of the image
@@ -197,7 +197,7 @@ def slot(config: CoreConfig) -> data.StructLayout:
 def spike_group(config: CoreConfig) -> data.StructLayout:
     """Gatherer to banks: one word of channels of every column. Bit i is of bank ``(i + turn) mod banks``.
 
-    Of an image the first column has the gates of a single row instead, in bank `turn`.
+    Of an image it is the gates of one row after the other instead, that of the first in bank `turn`.
     """
     return data.StructLayout(
         {
@@ -205,6 +205,7 @@ def spike_group(config: CoreConfig) -> data.StructLayout:
             "row": config.row_width,  # of the first bits: bit i selects ``row + i // banks``
             "turn": range(config.banks),
             "image": 1,
+            "taps": data.ArrayLayout(config.gates, config.banks),  # image: the rows' gates
             "kv": 1,  # the word is of K
             "marker": MARKER,
         }

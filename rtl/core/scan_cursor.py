@@ -47,6 +47,7 @@ _LIMITS = data.StructLayout(
         "tap_y": DESCRIPTOR["field"].shape["kernel"].shape,  # the last
         "rows": DESCRIPTOR["tile_rows"].shape,  # weight rows of a tap in a bank
         "digit_rows": DESCRIPTOR["tile_rows"].shape,  # and of a digit of K^T V
+        "taps": DESCRIPTOR["field"].shape["kernel"].shape,  # of an image: in the last slot of a row of the kernel
     }
 )
 """Of the layer, constant for long before an item comes: no arithmetic in front of the loops."""
@@ -65,9 +66,9 @@ class ScanCursor(wiring.Component):
         KV      a slot for each word of V of the tile, then one for each word of K, and one for their end
         NONE    a slot
 
-    Of an image (a direct layer) it is: for tap y, for channel, for tap x: a slot, all of a channel with the same word.
-    The rows of an image are dealt to the banks one by one; else a tap's channels are, the first channel of the next tap
-    to the next bank.
+    Of an image (a direct layer) it is: for tap y, for channel, for as many taps x as there are banks: a slot, all of a
+    channel with the same word. The rows of an image are dealt to the banks one by one; else a tap's channels are, the
+    first channel of the next tap to the next bank.
 
     Taps outside the image take their slots, but nothing is read for them. The last slot of FIELD and NONE has `last`.
     A slot is offered a cycle after the loops have come to it.
@@ -131,6 +132,7 @@ class ScanCursor(wiring.Component):
             last.tap_x.eq(Mux(direct, field.tail, field.kernel) - 1),
             last.tap_y.eq(field.kernel - 1),
             last.rows.eq(rows),
+            last.taps.eq(field.kernel - ((field.words - 1) << ceil_log2(banks))),
             last.digit_rows.eq(Mux(self.layer.kind == Kind.ATTENTION, self.layer.tile_rows, 0)),
         ]
         return last
@@ -182,7 +184,7 @@ class ScanCursor(wiring.Component):
             now.positions.eq(item.columns),
             now.column.eq(at.column),
             now.complete.eq(marks | ends.column),
-            now.channels.eq(Mux(direct, 1, channels)),
+            now.channels.eq(Mux(direct, self._taps(at, last), channels)),
             now.row.eq(at.row),
             now.turn.eq(at.turn),
             now.image.eq(direct),
@@ -198,6 +200,10 @@ class ScanCursor(wiring.Component):
             now.marker.double.eq(at.double & ~is_kv),
             now.marker.last.eq(ends.item & ~is_kv),
         ]
+
+    def _taps(self, at, last):
+        """Of the slot, in a row of the image."""
+        return Mux(at.word == last.word, last.taps, self.config.banks)
 
     def _advance(self, m, item, at, ends, last):
         """Advance the innermost loop that has not ended, restart those inside it."""
@@ -218,7 +224,7 @@ class ScanCursor(wiring.Component):
             m.d.sync += at.word.eq(at.word + 1)
             point(at.word_address + ~direct)  # of an image: the same word, the next of its pixels
             with m.If(direct):
-                m.d.sync += at.x.eq(at.x + 1)
+                m.d.sync += at.x.eq(at.x + self.config.banks)
         with m.If(ends.word):
             m.d.sync += at.word.eq(0)
         with m.If(ends.word & ~ends.tap_x):
@@ -244,7 +250,7 @@ class ScanCursor(wiring.Component):
             m.d.sync += [row.eq(plane_row) for row in (at.plane_row, at.tap_row, at.row)]
             m.d.sync += at.turn.eq(0)
         with m.Elif(direct):
-            m.d.sync += Cat(at.turn, at.row).eq(Cat(at.turn, at.row) + 1)
+            m.d.sync += Cat(at.turn, at.row).eq(Cat(at.turn, at.row) + self._taps(at, last))
         with m.Elif(ends.word):
             m.d.sync += [*(row.eq(tap_row) for row in (at.tap_row, at.row)), at.turn.eq(at.turn + 1)]
         with m.Elif(ends.column):

@@ -15,7 +15,7 @@ class WordGatherer(wiring.Component):
 
     A group without a spike is kept for its marker: `last`, `clear`, `double` of sums that are not zero, or `token`
     where K has spiked. Of Q only those spikes are kept whose channel has spiked in K at this step: the other rows of
-    K^T V are zero. Of a word of the image only the gates of the slot's tap are left (`ImageSlicer`).
+    K^T V are zero. Of a word of the image only the gates of the slot's taps are left (`ImageSlicer`).
 
     A slot a cycle. A group leaves four cycles after its last slot.
 
@@ -60,6 +60,7 @@ class WordGatherer(wiring.Component):
         # two cycles after a slot its word comes, another later it can be cut, another later it is here
         asked, coming, whole, here = (Signal.like(now, name=name) for name in ("asked", "coming", "whole", "here"))
         asks, comes, cuts, valid, word = Signal(), Signal(), Signal(), Signal(), Signal(self.config.word)
+        taps = Signal(self.config.gates * self.config.banks)
         m.submodules.slicer = slicer = ImageSlicer(config=self.config)
         found = Mux(coming.reads, self.words.data, 0)
         kept = slicer.kept & (self._channels_of_k(m, whole, here, valid, word) | ~whole.masked.replicate(len(word)))
@@ -69,6 +70,7 @@ class WordGatherer(wiring.Component):
             slicer.enable.eq(comes),
             slicer.pixel.eq(coming.pixel),
             slicer.positions.eq(whole.positions),
+            slicer.taps.eq(whole.channels),
         ]
         m.d.sync += [
             Cat(asks, comes, cuts, valid).eq(Cat(taken, asks, comes, cuts)),
@@ -76,8 +78,10 @@ class WordGatherer(wiring.Component):
             coming.eq(asked),
             whole.eq(coming),
             here.eq(whole),
-            word.eq(Mux(whole.image, slicer.gates, kept)),
+            word.eq(Mux(whole.image, 0, kept)),
+            taps.eq(Mux(whole.image, slicer.gates.as_value(), 0)),
         ]
+        m.d.comb += self.groups.payload.taps.eq(taps)
         self._join(m, valid, here, word)
         self._keep(m, valid, here)
         self._count_rows(m, taken, now)
@@ -117,7 +121,7 @@ class WordGatherer(wiring.Component):
         m.d.comb += group.marker.eq(here.marker)
 
     def _keep(self, m, valid, here):
-        spikes = self.groups.payload.spikes.as_value().any()
+        spikes = self.groups.payload.spikes.as_value().any() | self.groups.payload.taps.as_value().any()
         dirty = Signal()  # the item has sent spikes
         ended = here.marker.last | here.marker.token
         with m.If(valid & here.complete):

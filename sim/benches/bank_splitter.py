@@ -31,6 +31,7 @@ def random_group(config):
         "row": random.randrange(config.bank_rows - config.lanes),
         "turn": random.randrange(config.banks),
         "image": int(random.random() < 0.3),
+        "taps": [random.choice((0, random.getrandbits(config.gates))) for _ in range(config.banks)],
         "kv": random.getrandbits(1),
         "marker": {name: marker.get(name, 0) for name, _ in MARKER},
     }
@@ -58,11 +59,12 @@ def sub_words_of(config, group, bank):
 
 
 def image_sub_words_of(config, group, bank):
-    """A row of an image has one event, in the bank whose turn it is."""
+    """Rows of an image have an event each, the first in the bank whose turn it is, the last perhaps a row further."""
     ends = any(group["marker"][name] for name in ("double", "last", "clear", "token"))
-    gates = group["spikes"][0] % (1 << config.gates) if group["turn"] == bank else 0
+    gates = group["taps"][(bank - group["turn"]) % config.banks]
     spikes = [int(gates > 0), *[0] * (config.columns - 1)]
-    known = {key: group[key] for key in ("row", "kv", "marker", "image")}
+    known = {key: group[key] for key in ("kv", "marker", "image")}
+    known["row"] = group["row"] + (bank < group["turn"])
     found = dict(spikes=spikes, gates=gates, any=int(gates > 0), end=int(ends), **known)
     return [found] if gates or ends else []
 

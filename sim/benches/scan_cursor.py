@@ -27,7 +27,7 @@ def random_layer(config, planes, *, direct=False):
     field |= dict(tail=random.randint(1, config.word), width=random.randint(2, 5), height=random.randint(2, 5))
     field |= dict(kernel=kernel, stride=stride, padding=kernel // 2)
     if direct:
-        field |= dict(words=kernel, position_stride=0)
+        field |= dict(words=-(-kernel // config.banks), position_stride=0)
     attention = not direct and random.random() < 0.4
     layer = {"kind": Kind.ATTENTION if attention else Kind.ACCUMULATE, "tile_rows": 32 * attention}
     layer |= {"tile_tail": random.randint(1, config.lanes)}
@@ -71,7 +71,7 @@ def field_slots(config, layer, item):
 
 
 def image_slots(config, layer, item):
-    """Of a layer that reads the image: a word for each row of the kernel and channel, a slot for each of its taps."""
+    """Of a layer that reads the image: a word for each row of the kernel and channel, a slot for a tap of each bank."""
     field, slots = layer["field"], []
     kernel, row = field["kernel"], item["row"]
     for plane in range(field["planes"]):
@@ -81,8 +81,9 @@ def image_slots(config, layer, item):
             reads = 0 <= item["y"] + tap_y < field["height"]
             for channel in range(field["tail"]):
                 at = item["pointer"] - plane * 401 + tap_y * 37 + channel * 5
-                for tap_x in range(kernel):
-                    known = dict(reads=int(reads), again=int(tap_x > 0), complete=1, image=1, channels=1)
+                for tap_x in range(0, kernel, config.banks):
+                    taps = min(config.banks, kernel - tap_x)
+                    known = dict(reads=int(reads), again=int(tap_x > 0), complete=1, image=1, channels=taps)
                     known["address"] = at % (1 << config.address_width) if reads and not tap_x else None
                     number = (tap_y * field["tail"] + channel) * kernel + tap_x
                     known["row"] = (row + number // config.banks) % (1 << config.row_width)

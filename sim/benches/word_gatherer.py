@@ -68,17 +68,18 @@ def random_window(config, words):
         reads += [address] * inside
         for tap in range(random.randint(1, 3)):
             positions = random.randint(1, config.columns)
+            taps = random.randint(1, config.banks)
             fields = dict(reads=int(inside), again=int(tap > 0), address=address, pixel=tap, positions=positions)
-            slots.append(blank(config, **fields, row=row + tap, image=1, channels=1, marker=marker))
-            gates = words[address] >> tap & (1 << positions) - 1 if inside else 0
-            gates = gates if config.columns > 1 else gates * ((1 << config.gates) - 1)  # one position, all lanes
-            offered += inside
-            if gates:
-                spikes = [gates] + [0] * (config.columns - 1)
-                groups.append(dict(spikes=spikes, row=row + tap, image=1, marker=marker))
-            dirty |= bool(gates)
+            slots.append(blank(config, **fields, row=row + tap, image=1, channels=taps, marker=marker))
+            gates = [words[address] >> tap + i & (1 << positions) - 1 if inside else 0 for i in range(taps)]
+            whole = 1 if config.columns > 1 else (1 << config.gates) - 1  # one position has all lanes
+            gates = [g * whole for g in gates] + [0] * (config.banks - taps)
+            offered += inside * taps
+            if any(gates):
+                groups.append(dict(spikes=[0] * config.columns, taps=gates, row=row + tap, image=1, marker=marker))
+            dirty |= any(gates)
     slots[-1]["marker"] = slots[-1]["marker"] | {"last": 1}
-    if groups and groups[-1].get("row") == slots[-1]["row"] and groups[-1].get("image") and gates:
+    if groups and groups[-1].get("row") == slots[-1]["row"] and groups[-1].get("image") and any(gates):
         groups[-1] = groups[-1] | {"marker": slots[-1]["marker"]}
     else:
         groups.append(dict(spikes=[0] * config.columns, marker=slots[-1]["marker"]))
