@@ -12,8 +12,8 @@ from spikeloom.sim.bench import Watch, idle_cycles, pack, parameters, send, star
 
 CASES = [
     {"config": dict(lanes=8, columns=2, banks=1, neuron_lanes=2, weight_rows=4000)},
-    {"config": dict(lanes=64, columns=1, banks=2, neuron_lanes=2, weight_rows=4000)},
-    {"config": dict(lanes=64, columns=1, banks=4, neuron_lanes=8, weight_rows=4000)},
+    {"config": dict(lanes=64, word=64, columns=1, banks=2, neuron_lanes=2, weight_rows=4000)},
+    {"config": dict(lanes=64, word=64, columns=1, banks=4, neuron_lanes=8, weight_rows=4000)},
     {"config": dict(lanes=16, columns=2, banks=8, neuron_lanes=8, weight_rows=4000)},
 ]
 
@@ -27,8 +27,8 @@ def random_group(config):
     ends = random.choice(("double", "last", "clear", "token", None, None))
     marker = {name: random.getrandbits(1) for name in ("tail",)} | ({ends: 1} if ends else {})
     return {
-        "spikes": [sum((random.random() < density) << i for i in range(config.lanes)) for _ in range(config.columns)],
-        "row": random.randrange(config.bank_rows - config.lanes),
+        "spikes": [sum((random.random() < density) << i for i in range(config.word)) for _ in range(config.columns)],
+        "row": random.randrange(config.bank_rows - config.word),
         "turn": random.randrange(config.banks),
         "image": int(random.random() < 0.3),
         "taps": [random.choice((0, random.getrandbits(config.gates))) for _ in range(config.banks)],
@@ -41,7 +41,7 @@ def sub_words_of(config, group, bank):
     """What a bank gets of a group, in order."""
     if group["image"]:
         return image_sub_words_of(config, group, bank)
-    bits, pieces = sub_word_bits(config), config.lanes // config.banks // sub_word_bits(config)
+    bits, pieces = sub_word_bits(config), config.word // config.banks // sub_word_bits(config)
     ends = any(group["marker"][name] for name in ("double", "last", "clear", "token"))
     whole = [
         p for p in range(pieces) if any(w >> p * bits * config.banks & mask(config, bits) for w in group["spikes"])
@@ -78,7 +78,7 @@ def mask(config, bits):
 async def bits_are_dealt(dut, idle, stall):
     """Every turn, silent and full words, markers; a group or a piece a cycle."""
     config = CoreConfig(**parameters()["config"])
-    pieces = config.lanes // config.banks // sub_word_bits(config)
+    pieces = config.word // config.banks // sub_word_bits(config)
     await start(dut, groups__valid=0, groups__payload=0, room=1)
     got = [[] for _ in range(config.banks)]
     cocotb.start_soon(collect(dut, config, got, stall if pieces > 1 else 0))
