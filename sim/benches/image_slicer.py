@@ -12,7 +12,7 @@ from spikeloom.sim.bench import pack, parameters, start
 
 CASES = [
     {"config": dict(lanes=4, columns=1, neuron_lanes=1)},
-    {"config": dict(lanes=48, columns=4, neuron_lanes=4)},
+    {"config": dict(lanes=48, columns=4, banks=2, neuron_lanes=4)},
     {"config": dict(lanes=32, columns=1, neuron_lanes=8, banks=4)},
 ]
 

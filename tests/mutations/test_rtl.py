@@ -50,13 +50,14 @@ MUTATIONS = [
     ("sum_selector", "SumSelector", "(gated[:first], gated[first:])", "(gated[:first], gated[first + 1 :])"),
     ("image_loader", "ImageLoader", "Mux(inside, read.data, 0)", "read.data"),
     ("image_slicer", "ImageSlicer", "by_stride & (g < self.positions)", "by_stride"),
-    ("scan_cursor", "ScanCursor", "Mux(direct, field.words, channels)", "channels"),
+    ("image_slicer", "ImageSlicer", "(g < self.positions) & exists", "(g < self.positions)"),
+    ("scan_cursor", "ScanCursor", "direct & (at.word != 0)", "direct"),
     ("activation_writer", "ActivationWriter", "carried.eq(old & carry)", "carried.eq(old | carry)"),
     ("activation_writer", "ActivationWriter", "Mux(far, written.spikes, 0)", "0"),
     ("activation_writer", "ActivationWriter", "(~near | fetched.reads)", "~near"),
     ("time_mask", "TimeMaskController", "(step < layer.steps_in)", "(step <= layer.steps_in)"),
     ("sequencer", "Sequencer", "(outstanding == 0) & self.quiet", "outstanding == 0"),
-    ("layer_loops", "LayerLoops", "last.x.eq((layer.width - 1)", "last.x.eq(layer.width"),
+    ("layer_loops", "LayerLoops", "last_x.eq((layer.width - 1)", "last_x.eq(layer.width"),
     ("layer_loops", "LayerLoops", "step.key + layer.key.step", "step.key + layer.input.step"),
 ]
 
