@@ -26,6 +26,9 @@ def ran(monkeypatch):
         seed = int(script.split("export SPIKELOOM_SEED=")[1].split()[0]) if "export" in script else None
         if seed == 9:
             raise BuildError("nextpnr-ecp5 failed: no room")
+        if seed == 7:
+            found.append("stopped" if stop.wait(60) else "forgotten")
+            raise BuildError("it was stopped")
         found.append("synthesis" if seed is None else seed)
         for name in made:
             (folder / name).write_text(f"{name} of {found[-1]}")
@@ -77,6 +80,22 @@ def test_one_that_fails(tmp_path, ran):
     assert not (tmp_path / MANIFEST).exists()
     ran.clear()
     assert best(tmp_path, [1, 2])[0].fmax_mhz == 72.5 and ran == [2]
+
+
+def test_an_interrupt_ends_the_tools(tmp_path, ran):
+    """What was placed is kept."""
+
+    def interrupt(done, whole, stage):
+        if stage.startswith("seed"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_best(
+            "// core", CONFIG, target("ulx3s-12f"), tmp_path, seeds=[7, 1, 2, 3, 4], place_all=placer(workers=2),
+            progress=interrupt,
+        )  # fmt: skip
+    assert "stopped" in ran and not (tmp_path / MANIFEST).exists()
+    assert not (tmp_path / "seeds" / "7" / MANIFEST).exists() and (tmp_path / "seeds" / "1" / MANIFEST).exists()
 
 
 def test_a_cluster(tmp_path, ran):
