@@ -75,7 +75,7 @@ MUTANTS = {
         Mutant("gen/memory_map.py", "self.first <= other.last and other.first <= self.last", "self.first < other.last and other.first < self.last",
                f"{GEN}/test_compile.py"),
         Mutant("gen/memory_map.py", "layer.residual in layer.inputs", "False", f"{GEN}/test_compile.py"),
-        Mutant("gen/resources.py", "return min(-(-depth", "return max(-(-depth", f"{GEN}/test_resources.py"),
+        Mutant("rtl/primitives/block_grid.py", "return min(shapes", "return max(shapes", f"{GEN}/test_resources.py"),
         Mutant("gen/resources.py", "if total > target.block_rams:", "if False:", f"{GEN}/test_resources.py"),
         Mutant("gen/plan.py", "len(self.tiles) * self.tile_rows", "self.tile_rows", f"{GEN}/test_compile.py"),
     ],
