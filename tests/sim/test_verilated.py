@@ -115,11 +115,11 @@ def image_network(seed, kernel, stride, padding, channels, height, width, out, p
     return network, rng.integers(0, 256, (2, channels, height, width)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("columns", [1, 4])
-def test_layers_that_read_the_image(columns, build_dir):
+@pytest.mark.parametrize("columns, banks", [(1, 4), (4, 1)])
+def test_layers_that_read_the_image(columns, banks, build_dir):
     """Kernels, strides, channels and rows of several words, on one core: groups of one to eight positions."""
     cases = [image_network(seed, *shape) for seed, shape in enumerate(IMAGE_LAYERS)]
-    size = dict(lanes=32, columns=columns, neuron_lanes=4)
+    size = dict(lanes=32, columns=columns, banks=banks, neuron_lanes=4)
     config = common_core(*(smallest_core(network, **size) for network, _ in cases))
     compiled = [compile_network(network, config) for network, _ in cases]
     assert [x.plan.layers[0].group for x in compiled] == ([4, 8, 1, 4, 1, 1] if columns == 1 else [4, 4, 1, 4, 4, 1])
