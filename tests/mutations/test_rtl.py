@@ -23,7 +23,7 @@ MUTATIONS = [
     ("scan_cursor", "ScanCursor", "at.turn.eq(at.turn + 1)", "at.turn.eq(at.turn)"),
     ("word_gatherer", "WordGatherer", "~ended & (dirty | spikes)", "~ended & spikes"),
     ("word_gatherer", "WordGatherer", "seen.eq(Mux(whole.first, 0, read.data))", "seen.eq(read.data)"),
-    ("bank_splitter", "BankSplitter", "(bank - turn) % banks", "(bank + turn) % banks"),
+    ("bank_splitter", "BankSplitter", "first = (bank - turn) % banks", "first = bank"),
     ("bank_splitter", "BankSplitter", "into.end.eq(marked & ends)", "into.end.eq(marked)"),
     ("bit_emitter", "BitEmitter", "event.end.eq(chosen.end & ends)", "event.end.eq(chosen.end)"),
     ("bit_emitter", "BitEmitter", "level <= DEPTH - EVENTS_IN_FLIGHT", "level <= DEPTH"),
