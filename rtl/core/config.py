@@ -89,7 +89,8 @@ class CoreConfig:
     @property
     def summary(self) -> str:
         """The sizes that decide how fast it is, for people."""
-        return f"{self.lanes} lanes, {self.columns} columns, {self.banks} banks, {self.neuron_lanes} neuron lanes"
+        banks = f"{self.banks} banks, " if self.banks > 1 else ""
+        return f"{self.lanes} lanes, {self.columns} columns, {banks}{self.neuron_lanes} neuron lanes"
 
     @property
     def address_width(self) -> int:

@@ -34,7 +34,6 @@ MUTATIONS = [
     ("bank_heads", "BankHeads", "return left == 0", "return 1"),
     ("product_writer", "ProductWriter", "for i in range(LATENCY + stages(config))", "for i in range(LATENCY)"),
     ("weight_store", "WeightStore", "self.init[b :: config.banks]", "self.init[: config.bank_rows]"),
-    ("event_scanner", "EventScanner", "Cat(emitters).all()", "emitters[0]"),
     ("neuron_unit", "NeuronUnit", "now.active & ~first)", "now.active)"),
     ("neuron_unit", "NeuronUnit", "self.jobs.ready & ~now.keep", "self.jobs.ready"),
     ("neuron_unit", "NeuronUnit", "wait.eq(FENCE - 1 - number)", "wait.eq(FENCE - 2 - number)"),

@@ -117,7 +117,11 @@ def test_flipped_descriptors(tiny, board):
                 stopped += 1
             device.abort()
             device.write_words(address, [words[index]])
-            assert device.infer(images[1]).sums == sums[1], (number, bit)
+            if device.infer(images[1]).sums != sums[1]:  # wrong attention writes its K^T V among the weights
+                kind = compiled.plan.layers[number - 1].layer.kind
+                assert kind == "attention" or offset == DESCRIPTOR["kind"].offset, (number, bit)
+                device.load(compiled.program)
+                assert device.infer(images[1]).sums == sums[1], (number, bit)
     assert stopped >= 20
 
 
