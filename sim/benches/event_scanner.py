@@ -279,6 +279,19 @@ def masked(rows, channels):
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
+async def one_bank_alone(dut):
+    """More words than a queue holds, all their spikes in one bank: nothing is lost, whichever bank it is."""
+    config, memory, asked = await begin(dut, stall=0)
+    words = min(36, config.bank_rows * config.banks // config.word)
+    size = dict(kernel=1, stride=1, padding=0, height=1, width=config.columns, words=words, planes=1, density=1.0)
+    for bank in range(config.banks):
+        tensor = Tensor(config, **size)
+        spikes = sum(1 << i for i in range(bank, config.word, config.banks))
+        tensor.memory = dict.fromkeys(tensor.memory, spikes)
+        await run_items(dut, memory, asked, tensor, [tensor.field(*tensor.groups()[0], row=0, tail=0)], idle=0)
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(density=[0.0, 1.0])
 async def speed(dut, density):
     """Silence costs its slots and a cycle an item; noise costs its events."""

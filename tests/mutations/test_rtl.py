@@ -25,6 +25,7 @@ MUTATIONS = [
     ("word_gatherer", "WordGatherer", "seen.eq(Mux(whole.first, 0, read.data))", "seen.eq(read.data)"),
     ("bank_splitter", "BankSplitter", "first = (bank - turn) % banks", "first = bank"),
     ("bank_splitter", "BankSplitter", "into.end.eq(marked & ends)", "into.end.eq(marked)"),
+    ("event_scanner", "EventScanner", "Cat(emitters).all()", "emitters[0]"),
     ("bit_emitter", "BitEmitter", "event.end.eq(chosen.end & ends)", "event.end.eq(chosen.end)"),
     ("bit_emitter", "BitEmitter", "level <= DEPTH - EVENTS_IN_FLIGHT", "level <= DEPTH"),
     ("bit_emitter", "BitEmitter", "words.count <= DEPTH - SUB_WORDS_IN_FLIGHT", "words.count < DEPTH"),
