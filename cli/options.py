@@ -76,6 +76,10 @@ NeuronLanes = Annotated[int | None, typer.Option(metavar="N", help="Neurons upda
 AccumulatorWidth = Annotated[
     int | None, typer.Option(metavar="BITS", help="Bits of an accumulator. Default: what the network needs.")
 ]
+Counters = Annotated[
+    bool | None,
+    typer.Option("--counters/--no-counters", help="Count all that the core does, or its cycles alone. Default: all."),
+]
 Board = Annotated[
     str | None, typer.Option(metavar="NAME", help="Start from the core that suits a board, e.g. ulx3s-85f.")
 ]
@@ -97,6 +101,7 @@ class Sizes:
     banks: Banks = None
     neuron_lanes: NeuronLanes = None
     accumulator_width: AccumulatorWidth = None
+    counters: Counters = None
 
 
 @dataclass(frozen=True, kw_only=True)

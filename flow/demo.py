@@ -84,7 +84,7 @@ def _record(
     network: Network,
     board: str,
     folder: Path,
-    config: dict[str, int],
+    config: dict[str, Any],
     stages: dict[str, Kept],
     built: dict[str, Any] | None,
 ) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _compile(network: Network, samples: Samples, board: str, folder: Path, shown
     return result, asdict(config)
 
 
-def _simulate(network: Network, samples: Samples, config: dict[str, int], folder: Path, shown: Bars) -> Kept:
+def _simulate(network: Network, samples: Samples, config: dict[str, Any], folder: Path, shown: Bars) -> Kept:
     """All images on the compiled Verilog, against the golden model."""
     from spikeloom.flow.simulation import run_recorded
     from spikeloom.sim.verilator import verilator_version

@@ -107,6 +107,8 @@ def in_hardware(compiled: Compiled, images: np.ndarray, shown: Bars) -> dict[str
     from spikeloom.sim.verilator import verilator_version
 
     network = compiled.network
+    if not compiled.config.counters:
+        raise ValueError("the energy of the core is that of its counters: leave out --no-counters")
     verilator_version()
     advance = shown.bar("simulating", len(images))
     report = simulate(compiled, images, build_dir=folder_of(network.name) / "simulation", progress=advance)

@@ -116,7 +116,8 @@ def _write_templates(folder: Path, compiled: Compiled, addresses: dict[str, int]
         "images": images,
         "words": words,
         "classes": network.classes,
-        "options": "".join(f" --{name.replace('_', '-')} {getattr(config, name)}" for name in SHAPE),
+        "options": "".join(f" --{name.replace('_', '-')} {getattr(config, name)}" for name in SHAPE)
+        + ("" if config.counters else " --no-counters"),
     }
     for name, style in (("testbench.v", "{:07x}"), ("README.md", "`0x{:07x}`")):
         shown = {key: style.format(value) for key, value in addresses.items()}

@@ -164,19 +164,21 @@ def compile(
     banks: int | None = None,
     neuron_lanes: int | None = None,
     accumulator_width: int | None = None,
+    counters: bool | None = None,
 ) -> Design:
     """The network on the smallest core that runs it: of the given sizes, else of those that suit the board.
 
     board: a name of `spikeloom info --boards`. lanes: output channels accumulated at once; word: bits of a spike word;
     columns: positions that share a weight row; banks: events a cycle; neuron_lanes: neurons updated a cycle.
-    accumulator_width: bits.
+    accumulator_width: bits. counters: whether the core counts what it does, or cycles alone; all when None.
     CompileError, a ValueError, says which layer does not fit and what would help.
     """
     from spikeloom.flow.cores import compile_for
 
     network = network_of(source)
     sizes = {"lanes": lanes, "word": word, "columns": columns, "banks": banks, "neuron_lanes": neuron_lanes}
-    return Design(compiled=compile_for(network, board, **sizes, accumulator_width=accumulator_width), board=board)
+    sizes |= {"accumulator_width": accumulator_width, "counters": counters}
+    return Design(compiled=compile_for(network, board, **sizes), board=board)
 
 
 def simulate(

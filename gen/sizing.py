@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from spikeloom.gen.errors import CompileError
 from spikeloom.gen.host.pixels import MOST_PADDED_CHANNELS
@@ -126,7 +127,7 @@ def plan_smallest(network: Network, **chosen: int) -> Plan:
     ValueError
         for sizes that no core has.
     """
-    array = {key: chosen[key] for key in (*SHAPE, "weight_width") if key in chosen}
+    array: dict[str, Any] = {key: chosen[key] for key in (*SHAPE, "weight_width") if key in chosen}
     array.setdefault("weight_width", max(layer.weight_bits for layer in network.layers if layer.weight is not None))
     trial = CoreConfig(**array)
     plan = make_plan(network, trial)

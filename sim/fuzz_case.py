@@ -19,7 +19,7 @@ from spikeloom.rtl.core.config import CoreConfig
 
 IMAGES = 2  # of a network: the second shows what the first left behind
 
-_SIZES: dict[str, int] = dict(accumulator_width=20, potential_width=24, weight_rows=6000, membrane_positions=400)
+_SIZES: dict[str, Any] = dict(accumulator_width=20, potential_width=24, weight_rows=6000, membrane_positions=400)
 _SIZES |= dict(parameter_words=1000, activation_words=5000, program_layers=12)
 _SIZES |= dict(row_pixels=160, classes=12)
 CORES = (
@@ -27,6 +27,7 @@ CORES = (
     CoreConfig(lanes=48, columns=2, banks=4, neuron_lanes=16, weight_width=8, **_SIZES),  # words of 16 bits
     CoreConfig(lanes=8, columns=4, banks=2, neuron_lanes=1, weight_width=4, **_SIZES),
     CoreConfig(lanes=32, word=8, columns=1, banks=8, neuron_lanes=4, weight_width=4, **_SIZES),
+    CoreConfig(lanes=8, columns=4, neuron_lanes=4, weight_width=8, counters=False, **_SIZES),  # as small cores are
 )
 
 

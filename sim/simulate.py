@@ -56,9 +56,9 @@ class SimulationReport:
     differences: list[Difference]
     """Of spikes and class sums: the first of each image that has one."""
     counter_differences: list[CounterDifference]
-    """Of counters: all of them."""
+    """Of counters: all of them. None where the core has no counters."""
     counters: dict[str, np.ndarray]
-    """By name, int64 (B,): of the whole core; `rows_skipped` beside the hardware's."""
+    """By name, int64 (B,): of the whole core; `rows_skipped` beside the hardware's; else `cycles` alone."""
     layer_cycles: dict[str, np.ndarray]
     """By layer, int64 (B,): cycles, the image's loading not counted."""
     layer_counters: dict[str, dict[str, np.ndarray]]
@@ -165,7 +165,7 @@ def report_of(compiled: Compiled, images: np.ndarray, run: Run, *, first: int = 
         for i, name in enumerate(names)
     }
     total = dict(run.counters)
-    for found in (*by_layer.values(), total):
+    for found in (*by_layer.values(), total) if plan.config.counters else ():
         found["rows_skipped"] = found["rows_offered"] - found["events"]
     return SimulationReport(
         images=len(images),
@@ -197,6 +197,7 @@ def _counter_differences(
         )
         for layer, found in hardware.items()
         for name in COMPARED
+        if name in found
         for image in np.flatnonzero(getattr(golden[layer], name) != found[name])
     ]
 

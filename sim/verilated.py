@@ -17,7 +17,7 @@ from spikeloom.common.progress import Progress, silent
 from spikeloom.gen.host.pixels import pack_pixels
 from spikeloom.gen.program import Program
 from spikeloom.rtl.core.config import CoreConfig
-from spikeloom.rtl.core.counters import COUNTERS
+from spikeloom.rtl.core.counters import COUNTERS, counted
 from spikeloom.rtl.core.layouts import WORD_BITS, trace
 from spikeloom.sim.verilator import SimulationError, compile_core
 
@@ -33,7 +33,7 @@ class Run:
     sums: np.ndarray
     """Class sums, int64 (B, classes)."""
     counters: dict[str, np.ndarray]
-    """Their values at the end, int64 (B,), by name."""
+    """Those that the core has: their values at the end, int64 (B,), by name."""
     layer_counters: dict[str, np.ndarray]
     """Their values at the end of each layer, the image's loading first, int64 (B, layers + 1), by name."""
     layer_cycles: np.ndarray
@@ -134,23 +134,24 @@ class VerilatedCore:
     def _collect(
         self, trace_words: np.ndarray, layers: np.ndarray, results: np.ndarray, *, counts: Sequence[int]
     ) -> list[Run]:
-        classes, names = self.config.classes, list(COUNTERS)
+        classes, has = self.config.classes, counted(self.config)
+        places = {name: i for i, name in enumerate(COUNTERS) if name in has}
         results = results.reshape(-1, self._result_words())
-        layers = layers.reshape(-1, 2 + len(names)).astype(np.int64)
+        layers = layers.reshape(-1, 2 + len(COUNTERS)).astype(np.int64)
         records = self._unpack_trace(trace_words)
         runs, first = [], 0
         for count in counts:
             mine = slice(first, first + count)
             counters = results[mine, 1 + classes :].astype(np.int64)
             ends = layers[(layers[:, 0] >= first) & (layers[:, 0] < first + count)]
-            ends = ends.reshape(count, len(ends) // max(count, 1), 2 + len(names))
+            ends = ends.reshape(count, len(ends) // max(count, 1), 2 + len(COUNTERS))
             fired = records[(records["image"] >= first) & (records["image"] < first + count)]
             fired["image"] -= first
             runs.append(
                 Run(
                     sums=results[mine, 1 : 1 + classes].astype(np.int32).astype(np.int64),
-                    counters={name: counters[:, i] for i, name in enumerate(names)},
-                    layer_counters={name: ends[:, :, 2 + i] for i, name in enumerate(names)},
+                    counters={name: counters[:, i] for name, i in places.items()},
+                    layer_counters={name: ends[:, :, 2 + i] for name, i in places.items()},
                     layer_cycles=ends[:, :, 1],
                     trace=fired,
                 )

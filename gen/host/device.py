@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spikeloom.gen.host.link import HostError, Link, Transport, runs
 from spikeloom.gen.host.pixels import ImageFormat, pack_pixels
 from spikeloom.rtl.core.config import CoreConfig
-from spikeloom.rtl.core.counters import COUNTERS
+from spikeloom.rtl.core.counters import COUNTERS, counted
 from spikeloom.rtl.core.layouts import DESCRIPTOR_VERSION
 from spikeloom.rtl.core.registers import (
     CAPABILITIES,
@@ -38,14 +38,23 @@ _EQUAL = ("lanes", "word", "columns", "banks", "neuron_lanes", "weight_width", "
 """Sizes that shape a Program; of the others a core may have more than a Program needs."""
 
 
+class Counts(dict[str, int]):
+    """Counters by name; HostError for one that the core does not have."""
+
+    def __missing__(self, name: str) -> int:
+        if name in COUNTERS:
+            raise HostError(f"the core was built without counters: it does not count {name}, only {', '.join(self)}")
+        raise KeyError(name)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inference:
     """What the board says about one image."""
 
     sums: list[int]
     """Class sums, signed."""
-    counters: dict[str, int]
-    """By name, of this image."""
+    counters: Counts
+    """By name, of this image; of a core without counters the cycles alone."""
 
     @property
     def label(self) -> int:
@@ -105,11 +114,12 @@ class Device(Link):
         Raises HostError for a core with another register map or other descriptors than this driver's.
         """
         self.identify()
-        values = dict(zip(CAPABILITIES, self._registers(Register.CAPABILITIES, len(CAPABILITIES)), strict=True))
+        words = self._registers(Register.CAPABILITIES, len(CAPABILITIES))
+        values: dict[str, Any] = dict(zip(CAPABILITIES, words, strict=True))
         for name, wanted in (("map_version", MAP_VERSION), ("descriptor_version", DESCRIPTOR_VERSION)):
             if (found := values.pop(name)) != wanted:
                 raise HostError(f"the core has {name} {found}, this driver {wanted}: build the bitstream again")
-        return CoreConfig(**values)
+        return CoreConfig(**values | {"counters": bool(values["counters"])})
 
     @property
     def image(self) -> ImageFormat:
@@ -226,8 +236,9 @@ class Device(Link):
         words = self.read_words(Region.RESULTS.address(), classes)
         return [word - (1 << 32) if word >> 31 else word for word in words]
 
-    def _counters(self) -> dict[str, int]:
-        return dict(zip(COUNTERS, self._registers(Register.COUNTERS, len(COUNTERS)), strict=True))
+    def _counters(self) -> Counts:
+        names = counted(self.core)  # the first of all
+        return Counts(zip(names, self._registers(Register.COUNTERS, len(names)), strict=True))
 
 
 def _mismatch(program: CoreConfig, core: CoreConfig) -> str:
@@ -236,5 +247,6 @@ def _mismatch(program: CoreConfig, core: CoreConfig) -> str:
     return "; ".join(
         f"{name} {needs}, the core has {has[name]}"
         for name, needs in asdict(program).items()
+        if name != "counters"  # a Program needs none
         if (has[name] != needs if name in _EQUAL else has[name] < needs)
     )

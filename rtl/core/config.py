@@ -33,6 +33,7 @@ class CoreConfig:
     classes: largest number of class sums.
     word: bits of a spike word, channels of a tensor or pixels of an image row; a power of two that divides `lanes`, at
         most 64. Default: 32, or the most that divides `lanes`.
+    counters: whether it counts what it does (`counters.COUNTERS`); else cycles alone.
     """
 
     lanes: int = 32
@@ -50,12 +51,15 @@ class CoreConfig:
     row_pixels: int = 64
     classes: int = 16
     word: int = 0
+    counters: bool = True
 
     def __post_init__(self) -> None:
         if self.word == 0 and isinstance(self.lanes, int):
             object.__setattr__(self, "word", math.gcd(self.lanes, USUAL_WORD))
+        if not isinstance(self.counters, bool):
+            raise ValueError(f"counters must be True or False, not {self.counters!r}")
         for name, value in asdict(self).items():
-            if not isinstance(value, int) or value < 1:
+            if name != "counters" and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{name} must be a positive integer, not {value!r}")
         for name in ("word", "columns", "neuron_lanes"):
             value = getattr(self, name)

@@ -65,7 +65,7 @@ class Core(wiring.Component):
             width=parameters(config).size, depth=config.parameter_words, init=parameter_words, latency=2
         )
         self.weights = WeightStore(config=config, init=weight_rows)
-        self.counters = Counters()
+        self.counters = Counters(config=config)
         super().__init__(
             {
                 "host": In(HostBus()),

@@ -4,6 +4,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .config import CoreConfig
+
 COUNTER_BITS = 32
 
 # name: largest increment a cycle needs this many bits
@@ -25,8 +27,19 @@ COUNTERS = {
 }
 
 
+def counted(config: CoreConfig) -> tuple[str, ...]:
+    """Names of what a core counts; without counters its cycles alone, which the watchdog needs. All else reads 0."""
+    return tuple(COUNTERS) if config.counters else ("cycles",)
+
+
 class Counters(wiring.Component):
     """One 32-bit counter for each of `COUNTERS`: ``count += increment`` in each cycle; `clear` goes first.
+
+    Those that are not `counted` stay 0, and what feeds them is gone after synthesis.
+
+    Parameters
+    ----------
+    config : CoreConfig
 
     Members
     -------
@@ -35,7 +48,8 @@ class Counters(wiring.Component):
     counts : Out, a field a counter; lags two cycles, so that no increment is on a long path
     """
 
-    def __init__(self):
+    def __init__(self, *, config: CoreConfig):
+        self.config = config
         super().__init__(
             {
                 "clear": In(1),
@@ -48,7 +62,7 @@ class Counters(wiring.Component):
         m = Module()
         increments = Signal.like(self.increments)
         m.d.sync += increments.eq(self.increments)
-        for name in COUNTERS:
+        for name in counted(self.config):
             count = Signal(COUNTER_BITS, name=name)
             m.d.comb += self.counts[name].eq(count)
             with m.If(self.clear):

@@ -13,8 +13,9 @@ from .counters import COUNTERS
 from .layouts import DESCRIPTOR_VERSION, DESCRIPTOR_WORDS, WORD_BITS, parameters
 
 IDENTITY = 0x53504C31  # "SPL1"
-MAP_VERSION = 5
-"""Of everything on this page; a driver refuses another one. 4: the core says the bits of its spike words. 5: banks."""
+MAP_VERSION = 6
+"""Of everything on this page; a driver refuses another one. 4: the core says the bits of its spike words. 5: banks.
+6: whether there are counters."""
 
 REGION_SHIFT = 24
 ADDRESS_BITS = REGION_SHIFT + 4
@@ -89,6 +90,7 @@ CAPABILITIES = (
     "row_pixels",
     "classes",
     "word",
+    "counters",
 )
 """Words from `Register.CAPABILITIES` on: versions, then all of `CoreConfig`."""
 
@@ -161,7 +163,13 @@ MAP = (
         "r",
         "of the writes to the Program's memories since the last abort: rotate left by one, XOR data, XOR address",
     ),
-    _register(Register.COUNTERS, "r", "of this image, in the order of `rtl/core/counters.py`", len(COUNTERS)),
+    _register(
+        Register.COUNTERS,
+        "r",
+        "of this image, in the order of `rtl/core/counters.py`; a core without counters counts its cycles alone, the "
+        "first word",
+        len(COUNTERS),
+    ),
     _register(
         Register.CAPABILITIES, "r", f"versions and sizes of the core: {', '.join(CAPABILITIES)}", len(CAPABILITIES)
     ),
@@ -248,7 +256,7 @@ def region_words(config: CoreConfig) -> dict[Region, int]:
 def capabilities(config: CoreConfig) -> tuple[int, ...]:
     """Values of `CAPABILITIES`, in its order."""
     known = {"map_version": MAP_VERSION, "descriptor_version": DESCRIPTOR_VERSION}
-    return tuple(known[name] if name in known else getattr(config, name) for name in CAPABILITIES)
+    return tuple(known[name] if name in known else int(getattr(config, name)) for name in CAPABILITIES)
 
 
 def checksum(writes: Sequence[tuple[int, int]], start: int = 0) -> int:

@@ -110,6 +110,10 @@ CASES = {
         "or a power of two below 16, not 12",
     ),
     "negative lanes": ("compile tiny.safetensors --data random --lanes -4", "lanes"),
+    "no counters": (
+        "energy tiny.safetensors --data random --hardware 1 --no-counters",
+        "the energy of the core is that of its counters: leave out --no-counters",
+    ),
     "columns": ("estimate tiny.safetensors --data random --columns 3", "columns must be a power of two, not 3"),
     "neuron lanes": ("estimate tiny.safetensors --data random --lanes 8 --neuron-lanes 16", "neuron_lanes"),
     "narrow accumulator": (

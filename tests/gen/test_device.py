@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spikeloom.gen.host.device import Device
+from spikeloom.gen.host.device import Device, _mismatch
 from spikeloom.gen.host.link import HostError, open_serial
 from spikeloom.gen.host.pixels import ImageFormat
 from spikeloom.rtl.bridged_core import serial_divisor
@@ -69,6 +69,22 @@ def test_capabilities():
         older = words(*(values | {name: values[name] - 1}).values())
         with pytest.raises(HostError, match=message):
             _ = device(IDENTIFIED[0], older).core
+
+
+def test_without_counters():
+    """Such a core says so; whoever asks for a counter is told, and a Program does not care."""
+    small = CoreConfig(counters=False)
+    board = device(words(IDENTITY), words(*capabilities(small)), words(1234))
+    assert board.core == small
+    counts = board._counters()
+    assert counts == {"cycles": 1234} and counts["cycles"] == 1234
+    with pytest.raises(HostError, match="built without counters: it does not count sops_done, only cycles"):
+        counts["sops_done"]
+    with pytest.raises(KeyError):
+        counts["no_such_thing"]
+    assert not _mismatch(CoreConfig(), small) and not _mismatch(small, CoreConfig())
+    with pytest.raises(ValueError, match="counters must be True or False, not 1"):
+        CoreConfig(counters=1)
 
 
 def test_no_program():
