@@ -1,6 +1,9 @@
 """The core's registers and memories on the host bus."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -9,6 +12,7 @@ from .config import CoreConfig
 from .counters import COUNTER_BITS, COUNTERS
 from .layouts import WORD_BITS
 from .registers import (
+    ADDRESS_BITS,
     IDENTITY,
     LONGEST_WATCHDOG,
     MOST_REFUSED,
@@ -28,6 +32,7 @@ PROGRAM_REGIONS = (Region.PROGRAM, Region.PARAMETERS, Region.WEIGHTS)
 REGISTER_WORDS = Register.PROGRAM_INFO + PROGRAM_INFO_WORDS
 REGISTER_BITS = ceil_log2(REGISTER_WORDS)
 INFO_BIT = ceil_log2(Register.PROGRAM_INFO)  # of an offset
+SINGLE = [register for register in Register if register < Register.COUNTERS]  # those of one word
 
 STATE = data.StructLayout(
     {
@@ -41,13 +46,30 @@ STATE = data.StructLayout(
     }
 )
 
-WRITES = data.StructLayout(
-    {name: 1 for name in ("start", "abort", "pixels", "watchdog", "info", "program", "parameters", "weights")}
+ACCESS = data.StructLayout(
+    {
+        "asked": 1,  # what follows is the host's, and not yet acknowledged
+        "write": 1,
+        "address": ADDRESS_BITS,
+        "data": WORD_BITS,
+        "inside": 1,  # the region has this word
+        **{region.name.lower(): 1 for region in Region},  # which region it is in
+        # which register, whether it is `inside` or not; pixels: and written
+        **{register.name.lower(): 1 for register in SINGLE},
+        "program_info": 1,
+        "listed": WORD_BITS,  # the counter or the capability that is read
+    }
 )
+"""An access, decoded: the first of the two stages of registers between the bus and what an access does."""
+
+WRITES = data.StructLayout(
+    {name: 1 for name in ("start", "abort", "watchdog", "info", "program", "parameters", "weights", "refused")}
+)
+"""What a write does: the second."""
 
 
 class HostPort(wiring.Component):
-    """Decodes the host bus (`registers`); each access takes two cycles, pixels until the core takes them.
+    """Decodes the host bus (`registers`); each access takes three cycles, pixels until the core takes them.
 
     A write that does nothing is refused and counted: to the Program while the core is busy, beyond a memory's end,
     pixels that are not awaited. So a host never blocks the bus, and learns what was lost. Reads of what is not there
@@ -106,72 +128,112 @@ class HostPort(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        bus, state = self.bus, Signal(STATE, init={"watchdog": LONGEST_WATCHDOG})
+        state, access, strobe = Signal(STATE, init={"watchdog": LONGEST_WATCHDOG}), Signal(ACCESS), Signal(WRITES)
+        self._decode(m, access)
+        waits = Signal()
+        m.d.comb += waits.eq(access.asked & ~self.bus.acknowledge)
+        offered = waits & access.pixels & access.inside & state.awaiting
+        blocked = self._pixels(m, state, access, offered)
+        m.d.sync += self.bus.acknowledge.eq(waits & ~blocked)
+        begun = Signal()  # the rest of an image's last word is no loss
+        m.d.sync += begun.eq(blocked & (state.pixel != 0))
+        self._write(m, access, strobe, waits=waits, refusable=~offered & ~begun)
+        self._run(m, state, access, strobe)
+        self._read(m, state, access, strobe)
+        return m
+
+    def _decode(self, m, access):
+        """What is asked for, a cycle later: it stays on the bus until it is acknowledged."""
+        bus = self.bus
         region, offset = bus.address[REGION_SHIFT:], bus.address[:REGION_SHIFT]
-        does, strobe = Signal(WRITES), Signal(WRITES)  # what this write does: as decoded, then for one cycle
-        access, blocked, inside = Signal(), Signal(), Signal()
         limit = Signal(range(max(self.words.values()) + 1))
         with m.Switch(region):
             for known, words in self.words.items():
                 with m.Case(known):
                     m.d.comb += limit.eq(words)
-        m.d.comb += [inside.eq(offset < limit), access.eq(bus.request & ~bus.acknowledge)]
-
-        def at(register):
-            return inside & (region == Region.REGISTERS) & (offset[:REGISTER_BITS] == register)
-
-        written = bus.write_data
-        m.d.comb += [
-            does.start.eq(at(Register.CONTROL) & (written[:2] == Control.START) & ~self.busy),
-            does.abort.eq(at(Register.CONTROL) & written[1]),
-            does.pixels.eq(at(Register.PIXELS) & state.awaiting),
-            does.watchdog.eq(at(Register.WATCHDOG)),
-            does.info.eq((region == Region.REGISTERS) & inside & offset[INFO_BIT] & ~self.busy),
-            *(does[r.name.lower()].eq((region == r) & inside & ~self.busy) for r in PROGRAM_REGIONS),
-        ]
+        in_registers, register = region == Region.REGISTERS, offset[:REGISTER_BITS]
+        asked = bus.request & ~bus.acknowledge
         m.d.sync += [
-            bus.acknowledge.eq(access & ~blocked),
-            strobe.eq(Mux(access & bus.write & ~blocked, does, 0)),
+            access.asked.eq(asked),
+            access.write.eq(bus.write),
+            access.address.eq(bus.address),
+            access.data.eq(bus.write_data),
+            access.inside.eq(offset < limit),
+            *(access[known.name.lower()].eq(region == known) for known in Region),
+            *(access[single.name.lower()].eq(in_registers & (register == single)) for single in SINGLE),
+            access.pixels.eq(asked & bus.write & in_registers & (register == Register.PIXELS)),
+            access.program_info.eq(in_registers & offset[INFO_BIT]),
+            access.listed.eq(self._listed(offset[:INFO_BIT])),
         ]
-        m.d.comb += [
-            self.write_offset.eq(offset),
-            self.write_data.eq(written),
-            self.program_write.eq(strobe.program),
-            self.parameter_write.eq(strobe.parameters),
-            self.weight_write.eq(strobe.weights),
-            self.start.eq(strobe.start),
-            self.finished.eq(state.finished),
-        ]
-        m.d.comb += blocked.eq(self._pixels(m, state, access & bus.write & does.pixels))
-        begun = Signal()  # the rest of an image's last word is no loss
-        m.d.sync += begun.eq(blocked & (state.pixel != 0))
-        self._run(m, state, strobe=strobe, refused=access & bus.write & ~blocked & ~does.as_value().any() & ~begun)
-        self._read(m, state, strobe=strobe, inside=inside)
-        return m
 
-    def _pixels(self, m, state, offered):
+    def _listed(self, number):
+        """Counters and capabilities by their register: a tree of two-way choices, as it suits LUTs."""
+        words = [Const(0, WORD_BITS)] * (1 << INFO_BIT)
+        for first, values in (
+            (Register.COUNTERS, [self.counts.word_select(i, COUNTER_BITS) for i in range(len(COUNTERS))]),
+            (Register.CAPABILITIES, [Const(value, WORD_BITS) for value in capabilities(self.config)]),
+        ):
+            words[first : first + len(values)] = values
+        for bit in number:
+            words = [Mux(bit, odd, even) for even, odd in zip(words[::2], words[1::2], strict=True)]
+        return words[0]
+
+    def _pixels(self, m, state, access, offered):
         """The pixels of the word that is offered, one after the other; true while it must stay."""
         m.d.comb += [
-            self.pixels.payload.eq(self.bus.write_data.word_select(state.pixel, PIXEL_BITS)),
+            self.pixels.payload.eq(access.data.word_select(state.pixel, PIXEL_BITS)),
             self.pixels.valid.eq(offered),
         ]
         with m.If(offered & self.pixels.ready):
             m.d.sync += state.pixel.eq(state.pixel + 1)  # ends as it began, at 0
         return offered & ~(self.pixels.ready & (state.pixel == WORD_BITS // PIXEL_BITS - 1))
 
-    def _run(self, m, state, *, strobe, refused):
+    def _write(self, m, access, strobe, *, waits, refusable):
+        """What a write does, for one cycle, that of its acknowledge."""
+        does, idle = Signal(WRITES), Signal(init=1)
+        m.d.sync += idle.eq(~self.busy & ~strobe.start | strobe.abort | self.abort)
+        m.d.comb += [
+            does.start.eq(access.control & (access.data[:2] == Control.START) & idle),
+            does.abort.eq(access.control & access.data[1]),
+            does.watchdog.eq(access.watchdog),
+            does.info.eq(access.program_info & idle),
+            *(does[region.name.lower()].eq(access[region.name.lower()] & idle) for region in PROGRAM_REGIONS),
+        ]
+        with m.If(waits & access.write & access.inside):
+            m.d.sync += strobe.eq(does)
+        with m.Else():
+            m.d.sync += strobe.eq(0)
+        done = access.inside & does.as_value().any()
+        m.d.sync += strobe.refused.eq(waits & access.write & ~done & refusable)
+        m.d.comb += [
+            self.write_offset.eq(access.address),
+            self.write_data.eq(access.data),
+            self.program_write.eq(strobe.program),
+            self.parameter_write.eq(strobe.parameters),
+            self.weight_write.eq(strobe.weights),
+            self.start.eq(strobe.start),
+        ]
+
+    def _run(self, m, state, access, strobe):
         """What STATUS says; the watchdog. Pixels never outlive the image that they were written for."""
         cycles = self.counts[:COUNTER_BITS]
-        expired = self.busy & (state.watchdog != 0) & cycles.bit_select(state.watchdog, 1) & ~self.abort
-        with m.If(refused & (state.refused != MOST_REFUSED)):
+        done, fault, over, late = Signal(), Signal(), Signal(), Signal()  # a cycle later
+        m.d.sync += [
+            done.eq(self.done),
+            fault.eq(self.fault),
+            over.eq(self.done | self.fault | self.abort),
+            late.eq(self.busy & (state.watchdog != 0) & cycles.bit_select(state.watchdog, 1) & ~self.abort),
+        ]
+        expired = late & ~self.abort
+        with m.If(strobe.refused & (state.refused != MOST_REFUSED)):
             m.d.sync += state.refused.eq(state.refused + 1)
         with m.If(strobe.watchdog):
-            m.d.sync += state.watchdog.eq(self.bus.write_data)
-        with m.If(self.image_loaded | self.done | self.fault | self.abort):
+            m.d.sync += state.watchdog.eq(access.data)
+        with m.If(over | self.image_loaded):
             m.d.sync += [state.awaiting.eq(0), state.pixel.eq(0)]
-        with m.If(self.done):
+        with m.If(done):
             m.d.sync += state.finished.eq(1)
-        with m.If(self.fault):
+        with m.If(fault):
             m.d.sync += state.bad_descriptor.eq(1)
         m.d.sync += self.abort.eq(strobe.abort | expired)
         with m.If(strobe.start | strobe.abort | expired):
@@ -179,51 +241,36 @@ class HostPort(wiring.Component):
             m.d.sync += [state.awaiting.eq(strobe.start), state.pixel.eq(0)]
         with m.If(strobe.start | strobe.abort):
             m.d.sync += state.refused.eq(0)
+        m.d.comb += self.finished.eq(state.finished)
 
-    def _read(self, m, state, *, strobe, inside):
-        bus = self.bus
-        region, offset = bus.address[REGION_SHIFT:], bus.address[:REGISTER_BITS]
+    def _read(self, m, state, access, strobe):
+        """What is read, in a register: it is known when the access is acknowledged."""
         m.submodules.info = store = memory.Memory(shape=WORD_BITS, depth=PROGRAM_INFO_WORDS, init=self.program_info)
         info_read, info_write = store.read_port(), store.write_port()
         total = Signal(WORD_BITS)
         with m.If(strobe.program | strobe.parameters | strobe.weights):
-            m.d.sync += total.eq(total.rotate_left(1) ^ bus.write_data ^ bus.address)
+            m.d.sync += total.eq(total.rotate_left(1) ^ access.data ^ access.address)
         with m.If(strobe.abort):
             m.d.sync += total.eq(0)
 
-        status = Signal(WORD_BITS)
-        flags = Cat(self.busy, state.finished, state.awaiting, state.bad_descriptor, state.timed_out)
-        m.d.comb += status.eq(flags | state.refused << REFUSED_SHIFT)
-        nothing = Const(0, WORD_BITS)
-        single = {Register.IDENTITY: Const(IDENTITY, WORD_BITS), Register.STATUS: status}
-        single |= {Register.WATCHDOG: state.watchdog, Register.CHECKSUM: total}
-        counts = [self.counts.word_select(i, COUNTER_BITS) for i in range(len(COUNTERS))]
-        sizes = [Const(value, WORD_BITS) for value in capabilities(self.config)]
-        chosen = Signal(WORD_BITS)
-        with m.Switch(offset >> 4):
-            with m.Case(0):
-                m.d.comb += chosen.eq(Array(single.get(i, nothing) for i in range(16))[offset[:4]])
-            with m.Case(1):
-                m.d.comb += chosen.eq(Array([*counts, *[nothing] * (16 - len(counts))])[offset[:4]])
-            with m.Case(2, 3):
-                m.d.comb += chosen.eq(Array([*sizes, *[nothing] * (32 - len(sizes))])[offset[:5]])
-        # the address stays to the end of the access: what is there is known by then
-        from_registers, from_results, from_info = Signal(), Signal(), Signal()
-        m.d.sync += [
-            from_registers.eq(inside & (region == Region.REGISTERS)),
-            from_results.eq(inside & (region == Region.RESULTS) & state.finished),
-            from_info.eq(inside & (region == Region.REGISTERS) & offset[INFO_BIT]),
-        ]
+        status = Cat(self.busy, state.finished, state.awaiting, state.bad_descriptor, state.timed_out)
+        readable = (
+            (access.identity, Const(IDENTITY, WORD_BITS)),
+            (access.status, status | state.refused << REFUSED_SHIFT),
+            (access.watchdog, state.watchdog),
+            (access.checksum, total),
+            (access.registers & ~access.program_info, access.listed),
+            (access.results & state.finished, self.result_data),
+            (access.program_info, info_read.data),
+        )
         m.d.comb += [
-            self.result_address.eq(bus.address),
-            info_read.addr.eq(offset),
+            self.result_address.eq(self.bus.address),
+            info_read.addr.eq(self.bus.address),
             info_read.en.eq(1),
-            info_write.addr.eq(offset),
-            info_write.data.eq(bus.write_data),
+            info_write.addr.eq(access.address),
+            info_write.data.eq(access.data),
             info_write.en.eq(strobe.info),
-            bus.read_data.eq(
-                Mux(from_registers, chosen, 0)
-                | Mux(from_results, self.result_data, 0)
-                | Mux(from_info, info_read.data, 0)
-            ),
         ]
+        m.d.sync += self.bus.read_data.eq(0)
+        with m.If(access.inside):
+            m.d.sync += self.bus.read_data.eq(reduce(or_, (Mux(here, value, 0) for here, value in readable)))

@@ -74,21 +74,21 @@ async def status(dut):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def registers(dut):
-    """Identity, capabilities, status of a run, counters, and zero where there is nothing; two cycles each."""
+    """Identity, capabilities, status of a run, counters, and zero where there is nothing; three cycles each."""
     await begin(dut)
     config = CoreConfig(**parameters()["config"])
     counts = [random.getrandbits(COUNTER_BITS - 1) for _ in COUNTERS]  # not the watchdog's
     dut.counts.value = sum(c << COUNTER_BITS * i for i, c in enumerate(counts))
-    assert await access(dut, register(Register.IDENTITY)) == (IDENTITY, 2)
+    assert await access(dut, register(Register.IDENTITY)) == (IDENTITY, 3)
     for i, count in enumerate(counts):
-        assert await access(dut, register(Register.COUNTERS + i)) == (count, 2)
+        assert await access(dut, register(Register.COUNTERS + i)) == (count, 3)
     for i, value in enumerate(capabilities(config)):
-        assert await access(dut, register(Register.CAPABILITIES + i)) == (value, 2)
+        assert await access(dut, register(Register.CAPABILITIES + i)) == (value, 3)
     known = {*range(6), *range(16, 16 + len(counts)), *range(32, 32 + len(capabilities(config))), *range(64, 80)}
     for nothing in [i for i in range(200) if i not in known] + [1 << bit for bit in range(8, 24)]:
-        assert await access(dut, register(nothing)) == (0, 2), nothing
+        assert await access(dut, register(nothing)) == (0, 3), nothing
     for region in range(5, 16):
-        assert await access(dut, region << 24) == (0, 2)
+        assert await access(dut, region << 24) == (0, 3)
     starts = []
     cocotb.start_soon(watch(dut, "start", starts))
     await idle_cycles(dut, 1)
@@ -115,7 +115,7 @@ async def program_info(dut):
     """Initial words, then those of a host; not while busy."""
     await begin(dut)
     for i in range(16):
-        assert await access(dut, register(Register.PROGRAM_INFO + i)) == ((INFO + [0] * 12)[i], 2)
+        assert await access(dut, register(Register.PROGRAM_INFO + i)) == ((INFO + [0] * 12)[i], 3)
     words = [random.getrandbits(32) for _ in range(16)]
     for i, word in enumerate(words):
         await access(dut, register(Register.PROGRAM_INFO + i), word)
@@ -155,19 +155,19 @@ async def regions(dut):
             sent.append((region, offset, word))
         else:
             refused += 1
-        assert await access(dut, region << 24 | offset) == (0, 2)
+        assert await access(dut, region << 24 | offset) == (0, 3)
     assert seen == sent and len(sent) > 20
     dut.busy.value = 0
     assert await status(dut) == min(refused, MOST_REFUSED) << REFUSED_SHIFT
     total = checksum([(region.address(offset), word) for region, offset, word in sent])
-    assert await access(dut, register(Register.CHECKSUM)) == (total, 2)
+    assert await access(dut, register(Register.CHECKSUM)) == (total, 3)
     while refused < MOST_REFUSED + 3:
         await access(dut, Region.RESULTS.address(), 1)
         refused += 1
     assert await status(dut) == MOST_REFUSED << REFUSED_SHIFT
     await access(dut, register(Register.CONTROL), Control.ABORT)
     assert await status(dut) == 0
-    assert await access(dut, register(Register.CHECKSUM)) == (0, 2)
+    assert await access(dut, register(Register.CHECKSUM)) == (0, 3)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -192,9 +192,9 @@ async def results(dut):
         assert (await access(dut, Region.RESULTS.address(1)))[0] == 0
         await pulse(dut, "done")
         for number in range(classes):
-            assert await access(dut, Region.RESULTS.address(number)) == (number * 77 + 5, 2)
+            assert await access(dut, Region.RESULTS.address(number)) == (number * 77 + 5, 3)
         for number in (classes, classes + 1, 16, 1 << 20):
-            assert await access(dut, Region.RESULTS.address(number)) == (0, 2)
+            assert await access(dut, Region.RESULTS.address(number)) == (0, 3)
         await access(dut, register(Register.CONTROL), Control.START)
 
 
@@ -218,9 +218,9 @@ async def stops(dut):
     await access(dut, register(Register.CONTROL), Control.START)
     assert await status(dut) == Status.PIXELS
 
-    assert await access(dut, register(Register.WATCHDOG)) == (31, 2)
+    assert await access(dut, register(Register.WATCHDOG)) == (31, 3)
     await access(dut, register(Register.WATCHDOG), 10)
-    assert await access(dut, register(Register.WATCHDOG)) == (10, 2)
+    assert await access(dut, register(Register.WATCHDOG)) == (10, 3)
     dut.busy.value = 1
     dut.counts.value = (1 << 10) - 1 | (1 << COUNTER_BITS + 10)  # the cycles, not the counter beside them
     await idle_cycles(dut, 5)
@@ -258,7 +258,7 @@ async def pixels(dut, stall):
     spent = [(await access(dut, register(Register.PIXELS), word))[1] for word in words]
     await idle_cycles(dut, 40)
     assert taken.payloads == [word >> 8 * i & 0xFF for word in words for i in range(4)]
-    assert (set(spent) == {5}) if not stall else max(spent) > 5
+    assert (set(spent) == {6}) if not stall else max(spent) > 5
     assert await status(dut) == Status.PIXELS
     # The image ends in the middle of a word: the rest goes with it, and a host is not blocked by what it still has.
     word = cocotb.start_soon(access(dut, register(Register.PIXELS), 0x55555555))
@@ -267,7 +267,7 @@ async def pixels(dut, stall):
     await pulse(dut, "image_loaded")
     await word
     for _ in range(3):
-        assert (await access(dut, register(Register.PIXELS), 0x66666666))[1] == 2
+        assert (await access(dut, register(Register.PIXELS), 0x66666666))[1] == 3
     await idle_cycles(dut, 30)
     assert len(taken.payloads) < 44 and 0x66 not in taken.payloads[40:]
     assert await status(dut) == 3 << REFUSED_SHIFT
@@ -299,7 +299,7 @@ async def stale_pixels(dut):
         dut.pixels__ready.value = 0
         if end == "watchdog":
             dut.busy.value, dut.counts.value = 1, 1 << 8
-            await idle_cycles(dut, 2)
+            await idle_cycles(dut, 3)
             dut.busy.value = dut.counts.value = 0
         else:
             await pulse(dut, end)
