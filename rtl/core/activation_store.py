@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from ..primitives.dual_port_memory import DualPortMemory
-from ..primitives.ports import BlockReadPort, BlockSharedPort
+from ..primitives.ports import MemoryReadPort, MemorySharedPort
 from .config import CoreConfig
 
 
@@ -21,16 +21,16 @@ class ActivationStore(wiring.Component):
 
     Members
     -------
-    scanner : In(BlockReadPort)
-    writer : In(BlockSharedPort)
+    scanner : In(MemoryReadPort)
+    writer : In(MemorySharedPort)
     """
 
     def __init__(self, *, config: CoreConfig):
         self.config = config
         super().__init__(
             {
-                "scanner": In(BlockReadPort(config.address_width, config.word)),
-                "writer": In(BlockSharedPort(config.address_width, config.word)),
+                "scanner": In(MemoryReadPort(config.address_width, config.word)),
+                "writer": In(MemorySharedPort(config.address_width, config.word)),
             }
         )
 

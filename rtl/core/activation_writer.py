@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..primitives.ports import BlockSharedPort
+from ..primitives.ports import MemorySharedPort
 from .config import CoreConfig
 from .layouts import DESCRIPTOR, Write, spike_word
 
@@ -62,7 +62,7 @@ class ActivationWriter(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant from a cycle before words come
     words : In(stream of `layouts.spike_word`)
-    memory : Out(BlockSharedPort), of the activation memory
+    memory : Out(MemorySharedPort), of the activation memory
     idle : Out(1), nothing is left to write
     """
 
@@ -72,7 +72,7 @@ class ActivationWriter(wiring.Component):
             {
                 "layer": In(DESCRIPTOR),
                 "words": In(stream.Signature(spike_word(config))),
-                "memory": Out(BlockSharedPort(config.address_width, config.word)),
+                "memory": Out(MemorySharedPort(config.address_width, config.word)),
                 "idle": Out(1),
             }
         )

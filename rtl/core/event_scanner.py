@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..primitives.ports import BlockReadPort
+from ..primitives.ports import MemoryReadPort
 from .bank_heads import BankHeads
 from .bank_queue import DEPTH, BankQueue
 from .bank_splitter import BankSplitter
@@ -41,7 +41,7 @@ class EventScanner(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant from a cycle before the first item on
     items : In(stream of `layouts.work_item`)
-    words : Out(BlockReadPort), of the activation memory
+    words : Out(MemoryReadPort), of the activation memory
     sums_taken : In(1), the neurons have taken sums
     requests : Out(layouts.row_request), value : Out, the words of V for its `kv`
     cleared : Out(layouts.product_write), rows of K^T V that become zero
@@ -55,7 +55,7 @@ class EventScanner(wiring.Component):
             {
                 "layer": In(DESCRIPTOR),
                 "items": In(stream.Signature(work_item(config))),
-                "words": Out(BlockReadPort(config.address_width, config.word)),
+                "words": Out(MemoryReadPort(config.address_width, config.word)),
                 "sums_taken": In(1),
                 "requests": Out(row_request(config)),
                 "value": Out(config.lanes),

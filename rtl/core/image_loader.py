@@ -5,9 +5,9 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..primitives.ports import MemoryWritePort
 from .config import CoreConfig
 from .layouts import DESCRIPTOR, coordinate, image_hop
-from .ports import MemoryWritePort
 
 PIXEL_BITS = 8
 

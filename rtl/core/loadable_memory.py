@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
 from ..primitives.block_memory import BlockMemory
+from ..primitives.ports import MemoryReadPort, MemoryWritePort
 from .layouts import WORD_BITS
-from .ports import MemoryReadPort, MemoryWritePort
 
 
 class LoadableMemory(wiring.Component):

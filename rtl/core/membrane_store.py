@@ -5,9 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from ..primitives.block_memory import BlockMemory
+from ..primitives.ports import MemoryReadPort, MemoryWritePort
 from .config import CoreConfig
 from .layouts import potentials
-from .ports import MemoryReadPort, MemoryWritePort
 
 
 class MembraneStore(wiring.Component):

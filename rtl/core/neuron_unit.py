@@ -5,10 +5,10 @@ from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..primitives.ports import MemoryReadPort, MemoryWritePort
 from .config import CoreConfig
 from .layouts import DESCRIPTOR, Kind, Write, destination, job, parameters, potentials, spike_word, sums
 from .neuron_lane import NeuronLane
-from .ports import MemoryReadPort, MemoryWritePort
 from .sum_selector import SumSelector
 
 STAGES = 6  # cycles from the issue of a word to its spikes

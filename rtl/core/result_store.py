@@ -5,9 +5,9 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..primitives.ports import MemoryWritePort
 from .config import CoreConfig
 from .layouts import WORD_BITS, potentials
-from .ports import MemoryWritePort
 
 
 class ResultStore(wiring.Component):

@@ -5,10 +5,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..primitives.ports import MemoryReadPort
 from .config import CoreConfig
 from .layer_loops import LayerLoops
 from .layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind, job, work_item
-from .ports import MemoryReadPort
 
 
 class Sequencer(wiring.Component):

@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..primitives.block_memory import BlockMemory
+from ..primitives.ports import MemoryWritePort
 from .config import CoreConfig
 from .layouts import WORD_BITS, bank_rows, product_write, row_request
-from .ports import MemoryWritePort
 
 
 class WeightStore(wiring.Component):

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..primitives.ports import BlockReadPort
+from ..primitives.ports import MemoryReadPort
 from .config import CoreConfig
 from .image_slicer import ImageSlicer
 from .layouts import DESCRIPTOR, HEAD_WORDS, slot, spike_group
@@ -27,7 +27,7 @@ class WordGatherer(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant while slots come
     slots : In(stream of `layouts.slot`)
-    words : Out(BlockReadPort), of the activation memory
+    words : Out(MemoryReadPort), of the activation memory
     groups : Out(stream of `layouts.spike_group`), must be taken at once
     values : Out(stream of a bit a lane), of V: one for each token of which K has spiked, with its first spikes
     room : In(1), what four slots on their way and this one make can be taken
@@ -40,7 +40,7 @@ class WordGatherer(wiring.Component):
             {
                 "layer": In(DESCRIPTOR),
                 "slots": In(stream.Signature(slot(config))),
-                "words": Out(BlockReadPort(config.address_width, config.word)),
+                "words": Out(MemoryReadPort(config.address_width, config.word)),
                 "groups": Out(stream.Signature(spike_group(config))),
                 "values": Out(stream.Signature(config.lanes)),
                 "room": In(1),

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
 from .dp16kd import SHAPES, Dp16kd
-from .ports import BlockSharedPort
+from .ports import MemorySharedPort
 
 
 def grid_shape(depth, width, shapes=SHAPES):
@@ -35,13 +35,13 @@ class BlockGrid(wiring.Component):
 
     Members
     -------
-    a, b : In(BlockSharedPort)
+    a, b : In(MemorySharedPort)
     """
 
     def __init__(self, *, depth, width, init=(), one_way):
         self.depth, self.width, self.init = depth, width, list(init)
         self.shape = grid_shape(depth, width, SHAPES if one_way else SHAPES[1:])
-        port = BlockSharedPort(max(1, ceil_log2(depth)), width)
+        port = MemorySharedPort(max(1, ceil_log2(depth)), width)
         super().__init__({"a": In(port), "b": In(port)})
 
     def elaborate(self, platform):

@@ -7,7 +7,7 @@ from amaranth.utils import ceil_log2
 
 from .block_grid import BlockGrid
 from .family import has_ecp5_cells
-from .ports import BlockReadPort, BlockWritePort
+from .ports import MemoryReadPort, MemoryWritePort
 
 
 def checked_init(init, *, width, depth):
@@ -37,8 +37,8 @@ class BlockMemory(wiring.Component):
 
     Members
     -------
-    reads : In(BlockReadPort)
-    writes : In(BlockWritePort)
+    reads : In(MemoryReadPort)
+    writes : In(MemoryWritePort)
 
     Raises
     ------
@@ -55,8 +55,8 @@ class BlockMemory(wiring.Component):
         address_width = max(1, ceil_log2(depth))
         super().__init__(
             {
-                "reads": In(BlockReadPort(address_width, shape)),
-                "writes": In(BlockWritePort(address_width, shape, self.granularity)),
+                "reads": In(MemoryReadPort(address_width, shape)),
+                "writes": In(MemoryWritePort(address_width, shape, self.granularity)),
             }
         )
 

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from .ports import BlockSharedPort
+from .ports import MemorySharedPort
 
 SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 """Words and bits of a word; in the first, which takes both ports for one word, A only writes and B only reads."""
@@ -42,7 +42,7 @@ class Dp16kd(wiring.Component):
 
     Members
     -------
-    a, b : In(BlockSharedPort)
+    a, b : In(MemorySharedPort)
 
     Raises
     ------
@@ -59,7 +59,7 @@ class Dp16kd(wiring.Component):
         if (depth, width) not in SHAPES:
             raise ValueError(f"(depth, width) must be one of {SHAPES}, not {(depth, width)!r}")
         self.depth, self.width, self.init = depth, width, init
-        port = BlockSharedPort(depth.bit_length() - 1, width)
+        port = MemorySharedPort(depth.bit_length() - 1, width)
         super().__init__({"a": In(port), "b": In(port)})
 
     def elaborate(self, platform):

@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from .block_grid import BlockGrid
 from .block_memory import checked_init
 from .family import has_ecp5_cells
-from .ports import BlockReadPort, BlockSharedPort
+from .ports import MemoryReadPort, MemorySharedPort
 
 
 class DualPortMemory(wiring.Component):
@@ -26,8 +26,8 @@ class DualPortMemory(wiring.Component):
 
     Members
     -------
-    reads : In(BlockReadPort)
-    shared : In(BlockSharedPort)
+    reads : In(MemoryReadPort)
+    shared : In(MemorySharedPort)
 
     Raises
     ------
@@ -40,7 +40,7 @@ class DualPortMemory(wiring.Component):
         self.init = checked_init(init, width=self.width, depth=depth)
         address_width = max(1, ceil_log2(depth))
         super().__init__(
-            {"reads": In(BlockReadPort(address_width, shape)), "shared": In(BlockSharedPort(address_width, shape))}
+            {"reads": In(MemoryReadPort(address_width, shape)), "shared": In(MemorySharedPort(address_width, shape))}
         )
 
     def elaborate(self, platform):

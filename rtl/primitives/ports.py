@@ -1,12 +1,12 @@
-"""Ports of block memories, seen from the component that reads or writes."""
+"""Ports of memories, seen from the component that reads or writes; the memory always has time."""
 
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 
-class BlockReadPort(wiring.Signature):
-    """Reads of a block memory with an output register.
+class MemoryReadPort(wiring.Signature):
+    """Reads.
 
     Parameters
     ----------
@@ -20,15 +20,16 @@ class BlockReadPort(wiring.Signature):
     address : Out(address_width)
         Of the word; means nothing without `enable`.
     data : In(shape)
-        The word, two cycles later. It stays until two cycles after the next read.
+        The word, as many cycles later as the memory takes: its latency, two where it has an output register, else one.
+        It stays until so many cycles after the next read.
     """
 
     def __init__(self, address_width, shape):
         super().__init__({"enable": Out(1), "address": Out(address_width), "data": In(shape)})
 
 
-class BlockWritePort(wiring.Signature):
-    """Writes to a block memory, whole words or parts of them.
+class MemoryWritePort(wiring.Signature):
+    """Writes, of whole words or parts of them.
 
     Parameters
     ----------
@@ -51,8 +52,8 @@ class BlockWritePort(wiring.Signature):
         super().__init__({"enable": Out(parts), "address": Out(address_width), "data": Out(shape)})
 
 
-class BlockSharedPort(wiring.Signature):
-    """Reads and writes of a block memory with an output register, one of both in a cycle.
+class MemorySharedPort(wiring.Signature):
+    """Reads and writes, one of both in a cycle.
 
     Parameters
     ----------
@@ -70,8 +71,8 @@ class BlockSharedPort(wiring.Signature):
     write_data : Out(shape)
         What is written; means nothing without `write`.
     data : In(shape)
-        The word that was read, two cycles later. It stays until two cycles after the next access; what comes after
-        a write means nothing.
+        The word that was read, as with `MemoryReadPort`. It stays until the latency after the next access; what comes
+        after a write means nothing.
     """
 
     def __init__(self, address_width, shape):

@@ -103,6 +103,8 @@ def test_flipped_descriptors(tiny, board):
     device.load(compiled.program)
     words = compiled.program.program_words
     fields = list(leaves(DESCRIPTOR))
+    kinds = ["image", *(planned.layer.kind for planned in compiled.plan.layers), "end"]  # a descriptor each
+    assert len(words) == len(kinds) * DESCRIPTOR_WORDS
     stopped = 0
     for number, first in enumerate(range(0, len(words), DESCRIPTOR_WORDS)):
         for offset, width in fields:
@@ -118,8 +120,7 @@ def test_flipped_descriptors(tiny, board):
             device.abort()
             device.write_words(address, [words[index]])
             if device.infer(images[1]).sums != sums[1]:  # wrong attention writes its K^T V among the weights
-                kind = compiled.plan.layers[number - 1].layer.kind
-                assert kind == "attention" or offset == DESCRIPTOR["kind"].offset, (number, bit)
+                assert kinds[number] == "attention" or offset == DESCRIPTOR["kind"].offset, (number, bit)
                 device.load(compiled.program)
                 assert device.infer(images[1]).sums == sums[1], (number, bit)
     assert stopped >= 20
