@@ -1,19 +1,19 @@
 """The accelerator: from 8-bit pixels to class sums."""
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from .ac_array import AcArray
 from .activation_store import ActivationStore
 from .activation_writer import ActivationWriter
 from .config import CoreConfig
 from .counters import Counters
+from .event_counts import EventCounts
 from .event_scanner import EventScanner
 from .host_port import HostPort
 from .image_loader import ImageLoader
-from .layouts import DESCRIPTOR_WORDS, WORD_BITS, Kind, job, parameters, trace
+from .layouts import DESCRIPTOR_WORDS, WORD_BITS, job, parameters, trace
 from .loadable_memory import LoadableMemory
 from .membrane_store import MembraneStore
 from .neuron_unit import NeuronUnit
@@ -98,6 +98,7 @@ class Core(wiring.Component):
         m.submodules.neurons = NeuronUnit(config=config)
         m.submodules.writer = ActivationWriter(config=config)
         m.submodules.results = ResultStore(config=config)
+        m.submodules.event_counts = EventCounts(config=config)
         m.submodules.counters = self.counters
         self._connect_host(m, m.submodules, host_port)
         self._connect_program(m, m.submodules)
@@ -196,16 +197,22 @@ class Core(wiring.Component):
 
     def _connect_counters(self, m, parts, port):
         neurons, sequencer, words = parts.neurons, parts.sequencer, parts.scanner.words
-        increments, scanner = self.counters.increments, parts.scanner
-        running = sequencer.busy & ~sequencer.load_image
-        self._count_events(m, parts)
+        increments, scanner, events = self.counters.increments, parts.scanner, parts.event_counts
+        running, command = sequencer.busy & ~sequencer.load_image, parts.scanner.requests.command
         m.d.comb += [
             self.counters.clear.eq(port.start | parts.image_loader.done),
             increments.cycles.eq(running),
             increments.array_cycles.eq(scanner.busy),
             increments.neuron_wait_cycles.eq(running & scanner.holds_sums),
             increments.scan_wait_cycles.eq(running & ~scanner.busy & ~scanner.holds_sums),
-            increments.rows_offered.eq(parts.scanner.rows_offered),
+            events.layer.eq(sequencer.layer),
+            events.requests.eq(scanner.requests),
+            increments.events.eq(events.rows),
+            increments.weight_rows_read.eq(events.weight_rows),
+            increments.sops_done.eq(events.done),
+            increments.sops_gated.eq(events.gated),
+            increments.kv_updates.eq(command.kv & ~command.carry),
+            increments.rows_offered.eq(scanner.rows_offered),
             increments.words_read.eq(words.enable),
             increments.membrane_reads.eq(neurons.membrane_reads.enable),
             increments.membrane_writes.eq(neurons.membrane_writes.enable),
@@ -213,37 +220,3 @@ class Core(wiring.Component):
             self.layer_end.eq(sequencer.layer_end),
             self.trace_counts.eq(self.counters.counts),
         ]
-
-    def _count_events(self, m, parts):
-        """Rows that are applied, by their number: of the lanes that are valid in their tile, at their positions."""
-        config, layer, request = self.config, parts.sequencer.layer, parts.scanner.requests
-        rows, spiking, silent, lanes = Signal(range(config.banks + 1)), Signal(6), Signal(6), Signal(8)
-        adds = ~request.command.kv
-        gates = [bank.gates & adds.replicate(config.gates) for bank in request.banks]
-        m.d.comb += [
-            rows.eq(sum(one.any() for one in gates)),
-            spiking.eq(sum(gate for one in gates for gate in self._positions(one, layer))),
-            silent.eq((rows << Mux(config.columns > 1, ceil_log2(config.columns), layer.group)) - spiking),
-            lanes.eq(Mux(request.tail, layer.tile_tail, config.lanes)),
-        ]
-        increments = self.counters.increments
-        m.d.comb += [
-            increments.events.eq(rows),
-            increments.weight_rows_read.eq(Mux(layer.kind == Kind.ATTENTION, 0, rows)),
-            increments.kv_updates.eq(request.command.kv & ~request.command.carry),
-            increments.sops_done.eq(_times(lanes, spiking)),
-            increments.sops_gated.eq(_times(lanes, silent)),
-        ]
-
-    def _positions(self, gates, layer):
-        """Of an event's gates one a position: of a single column the first of each part of the lanes."""
-        if self.config.columns > 1:
-            return list(gates)
-        bits = ceil_log2(len(gates))
-        needed = [bits - (i & -i).bit_length() + 1 if i else 0 for i in range(len(gates))]  # log2 of the positions
-        return [gate & (layer.group >= least) for gate, least in zip(gates, needed, strict=True)]
-
-
-def _times(value, count):
-    """The product, without a multiplier."""
-    return sum(Mux(bit, value << b, 0) for b, bit in enumerate(count))

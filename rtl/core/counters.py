@@ -45,7 +45,8 @@ class Counters(wiring.Component):
     -------
     clear : In(1)
     increments : In, a field a counter
-    counts : Out, a field a counter; lags two cycles, so that no increment is on a long path
+    counts : Out, a field a counter; lags two cycles, so that no increment is on a long path, and those of events
+        `EventCounts.LATENCY` more: at a layer's end all is counted, since its neurons took longer
     """
 
     def __init__(self, *, config: CoreConfig):
