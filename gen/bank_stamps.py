@@ -54,6 +54,7 @@ class BankStamps:
         self._since = [0] * banks  # events since the barrier
         self._emitted = [0] * banks  # when the emitter has sent all bits so far
         self._gone = [0] * banks  # when the heads have taken all events so far
+        self._key_free = 0  # when the word of V is that of the token at hand
         self._key_gone = -self._drain  # when the last event of K has gone
         self._left = [deque([-WORDS_AHEAD] * WORDS_AHEAD, maxlen=WORDS_AHEAD) for _ in range(banks)]  # the queue
         self._before = [0] * banks  # when the emitter began with the sub-word before
@@ -77,7 +78,7 @@ class BankStamps:
         begins = max(comes + QUEUE_TO_STEP, self._emitted[bank])
         self._left[bank].append(max(comes + 1, self._before[bank]))
         self._before[bank] = begins
-        goes = max(begins + STEP_TO_HEAD, max(self._gone) if key else self._gone[bank])
+        goes = max(begins + STEP_TO_HEAD, max(*self._gone, self._key_free) if key else self._gone[bank])
         self._gone[bank] = goes + (count * self._digits if key else count)
         if key:
             self._key_gone = self._gone[bank] - 1
@@ -91,6 +92,7 @@ class BankStamps:
             at = max(at, room)
         elif ends is Ends.TOKEN:
             at = max(at, self._key_gone + self._drain)
+            self._key_free = at + 2
         elif ends is Ends.CLEAR:
             at += self._clears
         self.barrier = at

@@ -50,7 +50,7 @@ class Pipeline:
         self.slots = self.neuron_words = self.written_words = 0
         self._banks = BankStamps(config, digits=digits, digit_rows=digit_rows)
         self._latency = 1 + ROW_LATENCY + stages(config)  # from an item's last event to its sums
-        self._fetched = 0  # the scanner's last slot
+        self._fetched = 1  # the scanner's last slot; the loops look at the first item's place for a cycle
         self._jobs: deque[int] = deque([0] * JOB_FIFO_DEPTH, maxlen=JOB_FIFO_DEPTH)  # when the last jobs left the queue
         self._sums_taken: deque[int] = deque([-9] * HELD_SUMS, maxlen=HELD_SUMS)  # by the neurons, the last
         self._neuron = -STAGES  # the neurons' last word

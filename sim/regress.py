@@ -39,6 +39,7 @@ BENCHES = (
     "image_loader",
     "image_slicer",
     "result_store",
+    "event_counts",
     "counters",
     "host_port",
     "core",

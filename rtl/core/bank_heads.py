@@ -59,17 +59,18 @@ class BankHeads(wiring.Component):
         banks, marker = range(self.config.banks), self.heads[0].marker
         goes, waits, kv = (Cat(self.states[b][key] for b in banks) for key in ("goes", "waits", "kv"))
         all_wait, done, room = Signal(), Signal(), Signal(init=1)
-        adds, offset, first, last = self._add_tokens(m, kv, room)
+        turns = Signal()  # the word of V was that of the token before
+        adds, offset, first, last = self._add_tokens(m, kv, room & self.values.valid & ~turns)
         written, clears, cleared = self._written(m, adds), Signal(), Signal()
         permits = marker.double | (marker.last & room) | (marker.token & written) | (marker.clear & cleared)
         chosen, before = Signal(self.config.banks), Signal(self.config.banks)
-        m.d.sync += before.eq(chosen)
+        m.d.sync += [before.eq(chosen), turns.eq(done & marker.token)]
         m.d.comb += [
             chosen.eq(Mux(first, isolated(kv), before)),  # of the events of K the first bank's, to its last digit
             all_wait.eq(waits.all()),
             done.eq(all_wait & permits),
             clears.eq(all_wait & marker.clear & ~cleared),
-            self.values.ready.eq(done & marker.token),
+            self.values.ready.eq(turns),
             self.holds_sums.eq(all_wait & marker.last & ~room),
             self.busy.eq(goes.any() | done | adds | clears),
             *(self.take[b].eq(~(waits[b] | kv[b]) | done | (adds & last & chosen[b])) for b in banks),
@@ -81,7 +82,8 @@ class BankHeads(wiring.Component):
             head = self.heads[b]
             m.d.sync += [
                 request.banks[b].row.eq(head.row | offset),
-                request.banks[b].gates.eq(Mux(goes[b] | done | (adds & chosen[b]), head.gates, 0)),
+                request.banks[b].gates.eq(head.gates),
+                request.banks[b].applies.eq(head.applies & (goes[b] | done | (adds & chosen[b]))),
             ]
         m.d.sync += [
             request.tail.eq(Cat((goes[b] | done) & self.heads[b].marker.tail for b in banks).any()),
@@ -92,40 +94,43 @@ class BankHeads(wiring.Component):
         ]
         return m
 
-    def _add_tokens(self, m, kv, room):
+    def _add_tokens(self, m, kv, may):
         """Whether an event of K goes; the row of its digit, in front of that of its channel; first and last digit."""
-        adds, digit = Signal(), Signal.like(self.layer.field.planes)
-        offset, first, last = Signal(self.config.row_width), Signal(init=1), Signal()
-        m.d.comb += [
-            adds.eq(kv.any() & room & self.values.valid),
-            last.eq(digit == self.layer.field.planes - 1),
-        ]
+        adds, digit, planes = Signal(), Signal.like(self.layer.field.planes), self.layer.field.planes
+        offset, first, last = Signal(self.config.row_width), Signal(init=1), Signal(init=1)
+        last_but_one, single = Signal.like(digit), Signal(init=1)
+        m.d.comb += adds.eq(kv.any() & may)
+        m.d.sync += [last_but_one.eq(planes - 2), single.eq(planes == 1)]
         with m.If(adds):
             m.d.sync += [
                 digit.eq(Mux(last, 0, digit + 1)),
                 first.eq(last),
+                last.eq(Mux(last, single, digit == last_but_one)),
                 offset.eq(Mux(last, 0, offset + self.layer.tile_rows)),
             ]
+        with m.Elif(first):
+            m.d.sync += last.eq(single)
         return adds, offset, first, last
 
     def _written(self, m, adds):
         """All rows of K^T V are written: what is read from now on is the sum."""
         wait = LATENCY + stages(self.config) - 1
-        left = Signal(range(wait + 1))
+        left, written = Signal(range(wait + 1)), Signal(init=1)
         with m.If(adds):
-            m.d.sync += left.eq(wait)
-        with m.Elif(left != 0):
-            m.d.sync += left.eq(left - 1)
-        return left == 0
+            m.d.sync += [left.eq(wait), written.eq(0)]
+        with m.Elif(~written):
+            m.d.sync += [left.eq(left - 1), written.eq(left == 1)]
+        return written
 
     def _clear(self, m, clears, cleared, done):
-        row = Signal(self.config.row_width)
+        row, last = Signal(self.config.row_width), Signal(self.config.row_width)
         m.d.sync += [
+            last.eq(self.layer.weight_base + self.layer.tile_rows - 1),
             self.cleared.banks.eq(clears.replicate(self.config.banks)),
             self.cleared.row.eq(row),
         ]
         with m.If(clears):
-            m.d.sync += [row.eq(row + 1), cleared.eq(row == self.layer.weight_base + self.layer.tile_rows - 1)]
+            m.d.sync += [row.eq(row + 1), cleared.eq(row == last)]
         with m.If(done):
             m.d.sync += [row.eq(0), cleared.eq(0)]
 

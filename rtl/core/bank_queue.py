@@ -24,7 +24,7 @@ class BankQueue(wiring.Component):
     take : In(1)
     coming : Out(1), following : Out(layout), what `take` makes the head
     valid : Out(1), head : Out(layout)
-    count : Out, how many wait behind the head
+    count : Out, how many wait behind the head; one that left in the cycle before still counts
     """
 
     def __init__(self, *, layout):
@@ -47,7 +47,7 @@ class BankQueue(wiring.Component):
         m.submodules.memory = store = memory.Memory(shape=Shape.cast(self.layout).width, depth=DEPTH, init=[])
         write, read = store.write_port(), store.read_port(domain="comb")
         first, free = Signal(ceil_log2(DEPTH)), Signal(ceil_log2(DEPTH))
-        pops = Signal()
+        pops, left = Signal(), Signal()
         m.d.comb += [
             write.addr.eq(free),
             write.data.eq(self.entry),
@@ -59,11 +59,12 @@ class BankQueue(wiring.Component):
         m.d.sync += [
             free.eq(free + self.write),
             first.eq(first + pops),
-            self.coming.eq(self.write | Mux(pops, self.count != 1, self.coming)),
+            self.coming.eq(self.write | Mux(pops, (first + 1)[: len(first)] != free, self.coming)),
+            left.eq(pops),
         ]
-        with m.If(self.write & ~pops):
+        with m.If(self.write & ~left):
             m.d.sync += self.count.eq(self.count + 1)
-        with m.If(~self.write & pops):
+        with m.If(~self.write & left):
             m.d.sync += self.count.eq(self.count - 1)
         with m.If(self.take):
             m.d.sync += [self.valid.eq(self.coming), self.head.eq(read.data)]

@@ -17,7 +17,7 @@ class BankSplitter(wiring.Component):
     ends the group: that goes to all of them. A word of more bits than the banks take at once is sent in pieces, those
     without a spike left out.
 
-    A group a cycle, or a piece. Latency 2 cycles.
+    A group a cycle, or a piece. Latency 1 cycle, of what is sent in pieces 2.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class BankSplitter(wiring.Component):
     Members
     -------
     groups : In(stream of `layouts.spike_group`)
-    room : In(1), all banks can take what was taken in this cycle and the two before
+    room : In(1), all banks can take what is sent in this cycle and the two before
     sub_words : Out(array of `layouts.sub_word`), of the banks; takes : Out, those that take theirs in this cycle
     """
 
@@ -77,14 +77,15 @@ class BankSplitter(wiring.Component):
 
     def _pieces(self, m):
         """The group at hand, whether it is there, the words of the columns of which a piece is sent, the last piece."""
-        config, group, valid = self.config, Signal(spike_group(self.config)), Signal()
+        config = self.config
+        incoming = self.groups.payload
         if self.pieces == 1:
             m.d.comb += self.groups.ready.eq(self.room)
-            m.d.sync += [valid.eq(self.groups.valid & self.room), group.eq(self.groups.payload)]
-            return group, valid, [group.spikes[c] for c in range(config.columns)], 1
+            valid = self.groups.valid & self.room
+            return incoming, valid, [incoming.spikes[c] for c in range(config.columns)], 1
+        group, valid = Signal(spike_group(config)), Signal()
         bits = config.word // self.pieces
         held, now, later = Signal(), Signal(self.pieces), Signal(self.pieces)
-        incoming = self.groups.payload
         union = Mux(
             incoming.image,
             1,

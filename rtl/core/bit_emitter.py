@@ -9,7 +9,7 @@ from .bits import isolated, number, others
 from .config import CoreConfig
 from .layouts import bank_event, sub_word
 
-SUB_WORDS_IN_FLIGHT = 8  # from the scanner's slot to the count of the queue
+SUB_WORDS_IN_FLIGHT = 10  # from the count of the queue to that of what the cursor still sends
 EVENTS_IN_FLIGHT = 3  # from the emitter's step to the count of its events
 
 
@@ -115,6 +115,7 @@ class BitEmitter(wiring.Component):
             place.eq(number(one_hot)),
             row.eq(chosen.row),
             event.gates.eq(Mux(chosen.image, chosen.gates, gates)),
+            event.applies.eq(chosen.any),
             event.kv.eq(chosen.kv),
             event.end.eq(chosen.end & ends),
             event.marker.eq(chosen.marker),

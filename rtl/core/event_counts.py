@@ -51,19 +51,17 @@ class EventCounts(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, layer, request = self.config, self.layer, self.requests
-        adds = ~request.command.kv
-        gates, applied, counts = [], [], []
+        applied, counts = [], []
         for bank in request.banks:
-            positions, any_gate, count = Signal(config.gates), Signal(), Signal(range(config.gates + 1))
-            any_later = Signal()
+            positions, one, count, one_later = Signal(config.gates), Signal(), Signal(range(config.gates + 1)), Signal()
+            applies = bank.applies & ~request.command.kv
             m.d.sync += [
-                positions.eq(self._positions(bank.gates & adds.replicate(config.gates))),
-                any_gate.eq(bank.gates.any() & adds),
+                positions.eq(Mux(applies, self._positions(bank.gates), 0)),
+                one.eq(applies),
                 count.eq(sum(positions)),
-                any_later.eq(any_gate),
+                one_later.eq(one),
             ]
-            gates.append(positions)
-            applied.append(any_later)
+            applied.append(one_later)
             counts.append(count)
         rows, spiking, tail = Signal.like(self.rows), Signal(range(config.gates * config.banks + 1)), request.tail
         for stage in range(3):

@@ -15,7 +15,7 @@ from .scan_cursor import ScanCursor
 from .word_gatherer import WordGatherer
 
 FIFO_DEPTH = 16  # as a distributed memory is deep
-IN_FLIGHT = 4  # slots whose words are on their way to the queue
+IN_FLIGHT = 8  # from the count of the queue to that of the words of what the cursor still sends
 
 
 class EventScanner(wiring.Component):
@@ -77,7 +77,7 @@ class EventScanner(wiring.Component):
         wiring.connect(m, gatherer.words, wiring.flipped(self.words))
         rooms = [self._values(m, gatherer.values, heads.values)]
         rooms += self._banks(m, splitter, heads)
-        self._groups(m, gatherer, splitter, rooms)
+        self._groups(m, cursor, gatherer, splitter, rooms)
         m.d.comb += [
             cursor.layer.eq(self.layer),
             gatherer.layer.eq(self.layer),
@@ -93,7 +93,7 @@ class EventScanner(wiring.Component):
         return m
 
     def _values(self, m, found, wanted):
-        """The queue of the words of V; whether it has room for those of `SUB_WORDS_IN_FLIGHT` slots."""
+        """The queue of the words of V; whether it has room for those of `SUB_WORDS_IN_FLIGHT` cycles."""
         m.submodules.values = queue = BankQueue(layout=found.payload.shape())
         room = Signal()
         m.d.sync += room.eq(queue.count <= DEPTH - SUB_WORDS_IN_FLIGHT)
@@ -121,18 +121,17 @@ class EventScanner(wiring.Component):
             rooms.append(emitter.room)
         return rooms
 
-    def _groups(self, m, gatherer, splitter, rooms):
+    def _groups(self, m, cursor, gatherer, splitter, rooms):
         """From the gatherer, which cannot wait, to the splitter; a queue between where that sends pieces."""
         values, *emitters = rooms
         all_room = Cat(emitters).all()
         if splitter.pieces == 1:
-            m.d.comb += [gatherer.room.eq(all_room & values), splitter.room.eq(1)]
+            m.d.sync += cursor.room.eq(all_room & values)
+            m.d.comb += splitter.room.eq(1)
             wiring.connect(m, gatherer.groups, splitter.groups)
             return
         m.submodules.queue = queue = fifo.SyncFIFO(width=spike_group(self.config).size, depth=FIFO_DEPTH)
         wiring.connect(m, gatherer.groups, queue.w_stream)
         wiring.connect(m, queue.r_stream, splitter.groups)
-        m.d.comb += [
-            splitter.room.eq(all_room),
-            gatherer.room.eq((queue.level < FIFO_DEPTH - IN_FLIGHT) & values),
-        ]
+        m.d.comb += splitter.room.eq(all_room)
+        m.d.sync += cursor.room.eq((queue.level <= FIFO_DEPTH - IN_FLIGHT) & values)

@@ -60,8 +60,25 @@ def _group(config: CoreConfig) -> data.StructLayout:
     )
 
 
+def _fixed(config: CoreConfig) -> data.StructLayout:
+    """Of the layer."""
+    return data.StructLayout(
+        {
+            "attention": 1,
+            "readout": 1,
+            "last_y": DESCRIPTOR["height"].shape,
+            "last_tile": DESCRIPTOR["tiles"].shape,
+            "tail_words": job(config)["words"].shape,  # of the last tile
+        }
+    )
+
+
 _ENDS = data.StructLayout({"x": 1, "positions": 1, "steps": 1, "tiles": 1, "layer": 1})
 """Which loops end with the group at hand; positions: with its row."""
+
+
+_STEP = data.StructLayout({"active": 1, "scan": 1, "first": 1, "last": 1, "keep": 1})
+"""What is done at a step: as `TimeMaskController` says."""
 
 
 def _place(config: CoreConfig) -> data.StructLayout:
@@ -70,11 +87,18 @@ def _place(config: CoreConfig) -> data.StructLayout:
         {
             "kv": 1,  # a token of K and V
             "field": 1,  # an item for a group of positions
+            "step": _STEP,
             "ends": _ENDS,
-            "item": work_item(config),
-            "job": job(config),
+            "columns": position_count(config),
+            "input": config.address_width,  # of the group's first tap
+            "head": config.address_width,  # words from there to the head's, or to the window's in the image's row
         }
     )
+
+
+def _offer(config: CoreConfig) -> data.StructLayout:
+    """What is offered."""
+    return data.StructLayout({"kv": 1, "field": 1, "last": 1, "item": work_item(config), "job": job(config)})
 
 
 class LayerLoops(wiring.Component):
@@ -120,15 +144,19 @@ class LayerLoops(wiring.Component):
         m = Module()
         layer, walk = self.layer, Signal(_walk(self.config))
         m.submodules.time_mask = mask = TimeMaskController()
-        # of the layer, constant while it runs
-        last = Signal(data.StructLayout({"y": walk.row.y.shape(), "tile": walk.tile.index.shape()}))
-        m.d.sync += [last.y.eq(layer.height - 1), last.tile.eq(layer.tiles - 1)]
-        group = self._measure_groups(m)
-        place, now = Signal(_place(self.config)), Signal(_place(self.config))
-        self._look(m, place, walk, mask, group, last)
-        # what the walk has come to is registered: the next step of the walk depends on nothing else
+        fixed, group = self._measure_layer(m), self._measure_groups(m)
+        place, now = Signal(_place(self.config)), Signal(_offer(self.config))
+        # the walk goes on while what it has come to is offered: two cycles for each place
+        looked, moves, over = Signal(), Signal(), Signal()
         known, taken, goes = Signal(), Signal(), Signal()
-        m.d.sync += [now.eq(place), known.eq(self.run & ~taken)]
+        self._look(m, place, walk, mask, fixed, group)
+        m.d.comb += moves.eq(looked & ~known)
+        m.d.sync += looked.eq(self.run & ~over & ~moves)
+        with m.If(moves):
+            self._offer(m, now, walk, place, fixed)
+            m.d.sync += [known.eq(1), over.eq(place.ends.layer)]
+        with m.Elif(taken):
+            m.d.sync += known.eq(0)
         needed = now.kv | now.field  # an item
         m.d.comb += [
             mask.layer.eq(layer),
@@ -140,36 +168,58 @@ class LayerLoops(wiring.Component):
             goes.eq(self.items.ready | ~needed),
             taken.eq(known & (self.jobs.ready | now.kv) & goes),
             self.jobs.valid.eq(known & goes & ~now.kv),
-            self.ended.eq(taken & now.ends.layer),
+            self.ended.eq(taken & now.last),
         ]
         with m.If(self.start):
             self._start_layer(m, walk)
-        with m.Elif(taken):  # not beside `start`: a third fewer cells
-            with m.If(now.kv):
+            m.d.sync += over.eq(0)
+        with m.Elif(moves):  # not beside `start`: a third fewer cells
+            with m.If(place.kv):
                 self._next_token(m, walk)
             with m.Else():
-                self._next_group(m, walk, now.ends, group)
+                self._next_group(m, walk, place.ends, fixed, group)
         return m
 
-    def _look(self, m, place, walk, mask, group, last):
-        """What is offered, and which loops end with it."""
-        layer, ends = self.layer, place.ends
-        columns = Mux(ends.x, layer.width - walk.group.x, group.positions)
-        kv = (layer.kind == Kind.ATTENTION) & mask.scan & (walk.token.index != layer.positions)
+    def _look(self, m, place, walk, mask, fixed, group):
+        """Which loops end where the walk is, what is done there, and where it is in the memory; a cycle later."""
+        layer, now = self.layer, Signal.like(place)
+        kv, ends = now.kv, now.ends
+        hop = ceil_log2(image_hop(self.config.word))
+        word = Mux(layer.direct, walk.group.in_x >> hop, 0)  # of the image's row: the one that has the whole window
+        m.d.sync += place.eq(now)
         m.d.comb += [
-            place.kv.eq(kv),
-            place.field.eq(~kv & ~mask.again),
+            kv.eq(fixed.attention & mask.scan & (walk.token.index != layer.positions)),
+            now.field.eq(~kv & ~mask.again),
+            *(now.step[key].eq(getattr(mask, key)) for key in ("active", "scan", "first", "last", "keep")),
             ends.x.eq(walk.group.x == group.last_x),
-            ends.positions.eq(ends.x & (walk.row.y == last.y)),
+            ends.positions.eq(ends.x & (walk.row.y == fixed.last_y)),
             ends.steps.eq(mask.end),
-            ends.tiles.eq(walk.tile.index == last.tile),
+            ends.tiles.eq(walk.tile.index == fixed.last_tile),
             ends.layer.eq(~kv & ends.positions & ends.steps & ends.tiles),
+            now.columns.eq(Mux(ends.x, layer.width - walk.group.x, group.positions)),
+            now.input.eq(layer.input.base + walk.group.input),
+            now.head.eq(Mux(fixed.attention, walk.tile.head, word)),
         ]
-        self._offer_item(m, place.item, walk, mask, place, columns)
-        self._offer_job(m, place.job, walk, mask, ends, columns)
+
+    def _offer(self, m, now, walk, place, fixed):
+        m.d.sync += [now.kv.eq(place.kv), now.field.eq(place.field), now.last.eq(place.ends.layer)]
+        self._offer_item(m, now.item, walk, place)
+        self._offer_job(m, now.job, walk, place, fixed)
+
+    def _measure_layer(self, m):
+        """Constant while the layer runs: no arithmetic in front of the loops."""
+        config, layer, fixed = self.config, self.layer, Signal(_fixed(self.config))
+        m.d.sync += [
+            fixed.attention.eq(layer.kind == Kind.ATTENTION),
+            fixed.readout.eq(layer.kind == Kind.READOUT),
+            fixed.last_y.eq(layer.height - 1),
+            fixed.last_tile.eq(layer.tiles - 1),
+            fixed.tail_words.eq((layer.tile_tail + config.neuron_lanes - 1) >> ceil_log2(config.neuron_lanes)),
+        ]
+        return fixed
 
     def _measure_groups(self, m):
-        """Constant while the layer runs: no arithmetic in front of the loops."""
+        """Likewise of the groups of positions."""
         layer, field, group = self.layer, self.layer.field, Signal(_group(self.config))
         by = layer.output_position << layer.group
         two_a_word = (layer.write == Write.POOL) & (layer.group != 0)  # positions that share a pooled word
@@ -222,7 +272,7 @@ class LayerLoops(wiring.Component):
             *(at.output.eq(word) for at in (walk.row, walk.group)),
         ]
 
-    def _next_group(self, m, walk, ends, group):
+    def _next_group(self, m, walk, ends, fixed, group):
         """Advance the innermost loop that has not ended, restart those inside it."""
         layer = self.layer
         with m.If(ends.steps | ~layer.direct):
@@ -238,7 +288,7 @@ class LayerLoops(wiring.Component):
         with m.If(ends.positions & ends.steps):
             self._start_steps(m, walk)
             self._start_positions(m, walk, word=walk.tile.word + self.config.tile_words)
-            self._next_tile(m, walk)
+            self._next_tile(m, walk, fixed)
 
     def _next_token(self, m, walk):
         position = self.layer.field.position
@@ -285,13 +335,13 @@ class LayerLoops(wiring.Component):
             *(at.value.eq(step.value + layer.value.step) for at in (step, walk.token)),
         ]
 
-    def _next_tile(self, m, walk):
+    def _next_tile(self, m, walk, fixed):
         tile, words = walk.tile, self.layer.field.words
-        attention = self.layer.kind == Kind.ATTENTION  # all tiles have the same rows, of K^T V
+        rows = Mux(fixed.attention, 0, self.layer.tile_rows)  # all tiles have the same rows, of K^T V
         m.d.sync += [
             tile.index.eq(tile.index + 1),
             tile.word.eq(tile.word + self.config.tile_words),
-            tile.weight_row.eq(tile.weight_row + Mux(attention, 0, self.layer.tile_rows)),
+            tile.weight_row.eq(tile.weight_row + rows),
             tile.parameter.eq(tile.parameter + self.config.neuron_words),
         ]
         with m.If(tile.head_word == words - self.config.tile_words):  # the next tile belongs to the next head
@@ -299,40 +349,35 @@ class LayerLoops(wiring.Component):
         with m.Else():
             m.d.sync += tile.head_word.eq(tile.head_word + self.config.tile_words)
 
-    def _offer_item(self, m, item, walk, mask, place, columns):
+    def _offer_item(self, m, item, walk, place):
         layer, kv = self.layer, place.kv
         hop = ceil_log2(image_hop(self.config.word))
-        word = Mux(layer.direct, walk.group.in_x >> hop, 0)  # of the image's row: the one that has the whole window
-        head = Mux(layer.kind == Kind.ATTENTION, walk.tile.head, word)
-        m.d.comb += [
-            item.scan.eq(Mux(kv, Scan.KV, Mux(mask.scan, Scan.FIELD, Scan.NONE))),
-            item.pointer.eq(Mux(kv, walk.token.key, layer.input.base + walk.group.input) + head),
+        m.d.sync += [
+            item.scan.eq(Mux(kv, Scan.KV, Mux(place.step.scan, Scan.FIELD, Scan.NONE))),
+            item.pointer.eq(Mux(kv, walk.token.key, place.input) + place.head),
             item.value_pointer.eq(walk.token.value + walk.tile.word),
             item.x.eq(Mux(layer.direct, walk.group.in_x[:hop], walk.group.in_x)),
             item.y.eq(walk.row.in_y),
-            item.columns.eq(columns),
+            item.columns.eq(place.columns),
             item.row.eq(Mux(kv, 0, walk.tile.weight_row)),  # K^T V begins at row 0, with its lowest digit
             item.tail.eq(place.ends.tiles),
             item.clear.eq(walk.token.index == 0),
         ]
 
-    def _offer_job(self, m, work, walk, mask, ends, columns):
-        config, layer = self.config, self.layer
-        to = work.to
-        tail_words = Signal.like(work.words)
-        m.d.sync += tail_words.eq((layer.tile_tail + config.neuron_lanes - 1) >> ceil_log2(config.neuron_lanes))
-        readout, first = layer.kind == Kind.READOUT, walk.group.position == 0
-        ends_all = ends.positions & ends.steps
-        m.d.comb += [
-            work.active.eq(mask.active),
-            work.first.eq(mask.first & (first | ~readout)),
-            work.last.eq(Mux(readout, ends_all, mask.last)),
+    def _offer_job(self, m, work, walk, place, fixed):
+        config, layer, readout = self.config, self.layer, fixed.readout
+        to, step, ends = work.to, place.step, place.ends
+        first, ends_all = walk.group.position == 0, ends.positions & ends.steps
+        m.d.sync += [
+            work.active.eq(step.active),
+            work.first.eq(step.first & (first | ~readout)),
+            work.last.eq(Mux(readout, ends_all, step.last)),
             work.final.eq(readout & ends_all),
             work.fence.eq(first | layer.direct | readout),
-            work.keep.eq(mask.keep),
+            work.keep.eq(step.keep),
             work.parameter.eq(walk.tile.parameter),
-            work.words.eq(Mux(ends.tiles, tail_words, config.neuron_words)),
-            work.columns.eq(columns),
+            work.words.eq(Mux(ends.tiles, fixed.tail_words, config.neuron_words)),
+            work.columns.eq(place.columns),
             to.step.eq(walk.step.index),
             to.word.eq(walk.tile.word),
             to.position.eq(walk.group.position),

@@ -239,6 +239,7 @@ def bank_event(config: CoreConfig) -> data.StructLayout:
         {
             "row": config.row_width,
             "gates": config.gates,  # the columns that spike, or the parts of the lanes that the row is added to
+            "applies": 1,  # a gate is set
             "kv": 1,
             "end": 1,
             "marker": MARKER,  # means nothing without `end`, but for `tail`
@@ -259,7 +260,13 @@ COMMAND = data.StructLayout(
 
 def row_request(config: CoreConfig) -> data.StructLayout:
     """Banks to weight memories: what the events of a cycle ask for."""
-    one = data.StructLayout({"row": config.row_width, "gates": config.gates})
+    one = data.StructLayout(
+        {
+            "applies": 1,  # the row is wanted
+            "row": config.row_width,
+            "gates": config.gates,  # of the row; without it they mean nothing
+        }
+    )
     return data.StructLayout(
         {
             "banks": data.ArrayLayout(one, config.banks),

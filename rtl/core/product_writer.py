@@ -54,7 +54,7 @@ class ProductWriter(wiring.Component):
         now = Signal(layout)
         row = Const(0, config.row_width)
         for b, one in enumerate(requests.banks):
-            asked = one.gates.any() & requests.command.kv
+            asked = one.applies & requests.command.kv
             m.d.comb += now.banks[b].eq(asked)
             row = row | (one.row & asked.replicate(config.row_width))
         m.d.comb += now.row.eq(row)

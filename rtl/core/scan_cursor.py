@@ -8,6 +8,8 @@ from amaranth.utils import ceil_log2
 from .config import CoreConfig
 from .layouts import DESCRIPTOR, Kind, Scan, coordinate, slot, work_item
 
+_LOOPS = data.StructLayout({"column": 1, "word": 1, "tap_x": 1, "tap_y": 1, "plane": 1})
+
 
 def _place(config: CoreConfig) -> data.StructLayout:
     """Where the loops are: the counters, and the addresses and rows at which each loop's present pass began."""
@@ -33,6 +35,7 @@ def _place(config: CoreConfig) -> data.StructLayout:
             "first_x": coordinate(),  # of column 0
             "x": coordinate(),  # of an image: in the word
             "turn": range(config.banks),
+            "last": _LOOPS,  # the loops' present passes are their last
             "plane_row": config.row_width,
             "tap_row": config.row_width,
             "row": config.row_width,
@@ -42,9 +45,10 @@ def _place(config: CoreConfig) -> data.StructLayout:
 
 _LIMITS = data.StructLayout(
     {
-        "word": DESCRIPTOR["field"].shape["words"].shape,  # the last
-        "tap_x": DESCRIPTOR["field"].shape["tail"].shape,  # the last
-        "tap_y": DESCRIPTOR["field"].shape["kernel"].shape,  # the last
+        "only": _LOOPS,  # the loops that have a single pass
+        "word": DESCRIPTOR["field"].shape["words"].shape,  # the one before the last
+        "tap_x": DESCRIPTOR["field"].shape["tail"].shape,  # likewise
+        "tap_y": DESCRIPTOR["field"].shape["kernel"].shape,  # likewise
         "rows": DESCRIPTOR["tile_rows"].shape,  # weight rows of a tap in a bank
         "digit_rows": DESCRIPTOR["tile_rows"].shape,  # and of a digit of K^T V
         "taps": DESCRIPTOR["field"].shape["kernel"].shape,  # of an image: in the last slot of a row of the kernel
@@ -71,7 +75,7 @@ class ScanCursor(wiring.Component):
     first channel of the next tap to the next bank.
 
     Taps outside the image take their slots, but nothing is read for them. The last slot of FIELD and NONE has `last`.
-    A slot is offered a cycle after the loops have come to it.
+    A slot comes a cycle after the loops have come to it, and only after a cycle with room.
 
     Parameters
     ----------
@@ -81,7 +85,8 @@ class ScanCursor(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant from a cycle before the first item on
     items : In(stream of `layouts.work_item`)
-    slots : Out(stream of `layouts.slot`)
+    room : In(1), the slot of the next cycle can be taken
+    slots : Out(stream of `layouts.slot`), must be taken at once
     """
 
     def __init__(self, *, config: CoreConfig):
@@ -90,27 +95,27 @@ class ScanCursor(wiring.Component):
             {
                 "layer": In(DESCRIPTOR),
                 "items": In(stream.Signature(work_item(config))),
+                "room": In(1),
                 "slots": Out(stream.Signature(slot(config))),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        started, free = Signal(), Signal()
+        started = Signal()
         item, at = Signal(work_item(self.config)), Signal(_place(self.config))
-        last = self._limits(m)
+        limits = self._limits(m)
         last_value, tail_value = Signal(range(self.config.tile_words)), Signal(range(self.config.tile_words))
         m.d.sync += tail_value.eq((self.layer.tile_tail - 1) >> ceil_log2(self.config.word))
         m.d.comb += last_value.eq(Mux(item.tail, tail_value, self.config.tile_words - 1))
-        ends = self._look(m, item, at, last)
-        m.d.comb += [free.eq(~self.slots.valid | self.slots.ready), self.items.ready.eq(~started)]
-        with m.If(free):
-            m.d.sync += self.slots.valid.eq(started)
-            self._offer(m, item, at, ends, last)
+        ends = self._look(m, item, at)
+        m.d.comb += self.items.ready.eq(~started)
+        m.d.sync += self.slots.valid.eq(started & self.room)
+        self._offer(m, item, at, ends, limits)
         with m.If(~started):
             m.d.sync += [started.eq(self.items.valid), item.eq(self.items.payload)]
-            self._begin(m, at)
-        with m.Elif(free):
+            self._begin(m, at, limits)
+        with m.Elif(self.room):
             with m.If(ends.item):
                 m.d.sync += started.eq(0)
             with m.Elif(at.value):
@@ -118,33 +123,43 @@ class ScanCursor(wiring.Component):
             with m.Elif(at.double):
                 m.d.sync += [at.double.eq(at.doubles != 0), at.doubles.eq(at.doubles - 1)]
             with m.Else():
-                self._advance(m, item, at, ends, last)
-                self._select(m, item, at, ends, last)
+                self._advance(m, item, at, ends, limits)
+                self._count(m, item, at, ends, limits)
+                self._select(m, at, ends, limits)
                 m.d.sync += at.token.eq(ends.word)
         return m
 
     def _limits(self, m):
-        field, direct, last = self.layer.field, self.layer.direct, Signal(_LIMITS)
+        field, direct, limits = self.layer.field, self.layer.direct, Signal(_LIMITS)
         word, banks = self.config.word, self.config.banks
         rows = ((field.words - 1) << ceil_log2(word // banks)) + (field.tail + banks - 1 >> ceil_log2(banks))
+        taps_x = Mux(direct, field.tail, field.kernel)
         m.d.sync += [
-            last.word.eq(field.words - 1),
-            last.tap_x.eq(Mux(direct, field.tail, field.kernel) - 1),
-            last.tap_y.eq(field.kernel - 1),
-            last.rows.eq(rows),
-            last.taps.eq(field.kernel - ((field.words - 1) << ceil_log2(banks))),
-            last.digit_rows.eq(Mux(self.layer.kind == Kind.ATTENTION, self.layer.tile_rows, 0)),
+            limits.only.column.eq(direct | (self.config.columns == 1)),
+            limits.only.word.eq(field.words == 1),
+            limits.only.tap_x.eq(taps_x == 1),
+            limits.only.tap_y.eq(field.kernel == 1),
+            limits.only.plane.eq(field.planes == 1),
+            limits.word.eq(field.words - 2),
+            limits.tap_x.eq(taps_x - 2),
+            limits.tap_y.eq(field.kernel - 2),
+            limits.rows.eq(rows),
+            limits.taps.eq(field.kernel - ((field.words - 1) << ceil_log2(banks))),
+            limits.digit_rows.eq(Mux(self.layer.kind == Kind.ATTENTION, self.layer.tile_rows, 0)),
         ]
-        return last
+        return limits
 
-    def _begin(self, m, at):
+    def _begin(self, m, at, limits):
         new = self.items.payload
+        kv = new.scan == Scan.KV
         starts = (at.plane_address, at.tap_y_address, at.tap_x_address, at.word_address, at.address)
         m.d.sync += [
             *(counter.eq(0) for counter in (at.column, at.word, at.tap_x, at.tap_y)),
             *(address.eq(new.pointer) for address in starts),
             at.plane.eq(self.layer.field.planes - 1),
-            at.value.eq(new.scan == Scan.KV),
+            at.last.eq(limits.only),
+            at.last.column.eq(limits.only.column | kv),
+            at.value.eq(kv),
             at.value_word.eq(0),
             *(at[key].eq(0) for key in ("token", "double", "turn")),
             at.y.eq(new.y),
@@ -152,16 +167,16 @@ class ScanCursor(wiring.Component):
             *(row.eq(new.row) for row in (at.plane_row, at.tap_row, at.row)),
         ]
 
-    def _look(self, m, item, at, last):
+    def _look(self, m, item, at):
         """Which loops end with the slot at hand."""
         is_field, is_kv, ends = item.scan == Scan.FIELD, item.scan == Scan.KV, Signal(_ENDS)
         words = ~at.value & ~at.double  # the slot is one of the loops'
         m.d.comb += [
-            ends.column.eq(self.layer.direct | is_kv | (at.column == self.config.columns - 1)),
-            ends.word.eq(ends.column & (at.word == last.word)),
-            ends.tap_x.eq(ends.word & (at.tap_x == last.tap_x)),
-            ends.tap_y.eq(ends.tap_x & (at.tap_y == last.tap_y)),
-            ends.item.eq(Mux(is_field, words & ends.tap_y & (at.plane == 0), ~is_kv | at.token)),
+            ends.column.eq(at.last.column),
+            ends.word.eq(ends.column & at.last.word),
+            ends.tap_x.eq(ends.word & at.last.tap_x),
+            ends.tap_y.eq(ends.tap_x & at.last.tap_y),
+            ends.item.eq(Mux(is_field, words & ends.tap_y & at.last.plane, ~is_kv | at.token)),
         ]
         return ends
 
@@ -171,11 +186,11 @@ class ScanCursor(wiring.Component):
         inside_x = (at.x >= 0) & (at.x < field.width) & (at.column < item.columns)
         return (at.y >= 0) & (at.y < field.height) & (self.layer.direct | inside_x)
 
-    def _offer(self, m, item, at, ends, last):
+    def _offer(self, m, item, at, ends, limits):
         now, is_kv, direct = self.slots.payload, item.scan == Scan.KV, self.layer.direct
         token = is_kv & at.token
         marks = at.value | at.double | (item.scan == Scan.NONE)
-        channels = Mux(at.word == last.word, self.layer.field.tail, self.config.word)
+        channels = Mux(at.last.word, self.layer.field.tail, self.config.word)
         m.d.sync += [
             now.reads.eq((is_kv & ~token) | ((item.scan == Scan.FIELD) & ~at.double & self._inside(item, at))),
             now.again.eq(direct & (at.word != 0)),
@@ -184,7 +199,7 @@ class ScanCursor(wiring.Component):
             now.positions.eq(item.columns),
             now.column.eq(at.column),
             now.complete.eq(marks | ends.column),
-            now.channels.eq(Mux(direct, self._taps(at, last), channels)),
+            now.channels.eq(Mux(direct, self._taps(at, limits), channels)),
             now.row.eq(at.row),
             now.turn.eq(at.turn),
             now.image.eq(direct),
@@ -201,56 +216,68 @@ class ScanCursor(wiring.Component):
             now.marker.last.eq(ends.item & ~is_kv),
         ]
 
-    def _taps(self, at, last):
+    def _taps(self, at, limits):
         """Of the slot, in a row of the image."""
-        return Mux(at.word == last.word, last.taps, self.config.banks)
+        return Mux(at.last.word, limits.taps, self.config.banks)
 
-    def _advance(self, m, item, at, ends, last):
-        """Advance the innermost loop that has not ended, restart those inside it."""
+    def _count(self, m, item, at, ends, limits):
+        """Advance the counter of the innermost loop that has not ended, restart those inside it."""
+        with m.If(~ends.column):
+            m.d.sync += [at.column.eq(at.column + 1), at.last.column.eq(at.column == self.config.columns - 2)]
+        with m.Else():
+            m.d.sync += [at.column.eq(0), at.last.column.eq(limits.only.column | (item.scan == Scan.KV))]
+        with m.If(ends.column & ~ends.word):
+            m.d.sync += [at.word.eq(at.word + 1), at.last.word.eq(at.word == limits.word)]
+        with m.If(ends.word):
+            m.d.sync += [at.word.eq(0), at.last.word.eq(limits.only.word)]
+        with m.If(ends.word & ~ends.tap_x):
+            m.d.sync += [at.tap_x.eq(at.tap_x + 1), at.last.tap_x.eq(at.tap_x == limits.tap_x)]
+        with m.If(ends.tap_x):
+            m.d.sync += [at.tap_x.eq(0), at.last.tap_x.eq(limits.only.tap_x)]
+        with m.If(ends.tap_x & ~ends.tap_y):
+            m.d.sync += [at.tap_y.eq(at.tap_y + 1), at.last.tap_y.eq(at.tap_y == limits.tap_y)]
+        with m.If(ends.tap_y):
+            m.d.sync += [at.tap_y.eq(0), at.last.tap_y.eq(limits.only.tap_y)]
+            m.d.sync += [at.plane.eq(at.plane - 1), at.last.plane.eq(at.plane == 1)]
+
+    def _advance(self, m, item, at, ends, limits):
+        """The addresses and coordinates likewise."""
         layer, field, direct = self.layer, self.layer.field, self.layer.direct
 
         def point(address, *outer):
             m.d.sync += [place.eq(address) for place in (at.address, at.word_address, *outer)]
 
         with m.If(~ends.column):
-            m.d.sync += [
-                at.column.eq(at.column + 1),
-                at.address.eq(at.address + field.position_stride),
-                at.x.eq(at.x + field.stride),
-            ]
+            m.d.sync += [at.address.eq(at.address + field.position_stride), at.x.eq(at.x + field.stride)]
         with m.Else():
-            m.d.sync += [at.column.eq(0), at.x.eq(at.first_x)]
+            m.d.sync += at.x.eq(at.first_x)
         with m.If(ends.column & ~ends.word):
-            m.d.sync += at.word.eq(at.word + 1)
             point(at.word_address + ~direct)  # of an image: the same word, the next of its pixels
             with m.If(direct):
                 m.d.sync += at.x.eq(at.x + self.config.banks)
-        with m.If(ends.word):
-            m.d.sync += at.word.eq(0)
         with m.If(ends.word & ~ends.tap_x):
-            m.d.sync += at.tap_x.eq(at.tap_x + 1)
             point(at.tap_x_address + field.position, at.tap_x_address)
             with m.If(~direct):
                 m.d.sync += [x.eq(at.first_x + 1) for x in (at.first_x, at.x)]
         with m.If(ends.tap_x):
-            m.d.sync += [at.tap_x.eq(0), *(x.eq(item.x) for x in (at.first_x, at.x))]
+            m.d.sync += [x.eq(item.x) for x in (at.first_x, at.x)]
         with m.If(ends.tap_x & ~ends.tap_y):
-            m.d.sync += [at.tap_y.eq(at.tap_y + 1), at.y.eq(at.y + 1)]
+            m.d.sync += at.y.eq(at.y + 1)
             point(at.tap_y_address + layer.input.row, at.tap_x_address, at.tap_y_address)
         with m.If(ends.tap_y):
-            m.d.sync += [at.tap_y.eq(0), at.y.eq(item.y), at.plane.eq(at.plane - 1), at.double.eq(1)]
+            m.d.sync += [at.y.eq(item.y), at.double.eq(1)]
             m.d.sync += at.doubles.eq(Mux(layer.kind == Kind.ATTENTION, self.config.weight_width - 1, 0))
             point(at.plane_address - layer.input.plane, at.tap_x_address, at.tap_y_address, at.plane_address)
 
-    def _select(self, m, item, at, ends, last):
+    def _select(self, m, at, ends, limits):
         """The row and the bank of the next slot's first bit."""
         config, direct = self.config, self.layer.direct
-        tap_row, plane_row = at.tap_row + last.rows, at.plane_row - last.digit_rows
+        tap_row, plane_row = at.tap_row + limits.rows, at.plane_row - limits.digit_rows
         with m.If(ends.tap_y):
             m.d.sync += [row.eq(plane_row) for row in (at.plane_row, at.tap_row, at.row)]
             m.d.sync += at.turn.eq(0)
         with m.Elif(direct):
-            m.d.sync += Cat(at.turn, at.row).eq(Cat(at.turn, at.row) + self._taps(at, last))
+            m.d.sync += Cat(at.turn, at.row).eq(Cat(at.turn, at.row) + self._taps(at, limits))
         with m.Elif(ends.word):
             m.d.sync += [*(row.eq(tap_row) for row in (at.tap_row, at.row)), at.turn.eq(at.turn + 1)]
         with m.Elif(ends.column):

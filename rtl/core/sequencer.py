@@ -15,7 +15,7 @@ class Sequencer(wiring.Component):
     """Turns descriptors into work items for the scanner and jobs for the neurons.
 
     The loops are those of `LayerLoops`: an item and a job every two cycles at most. `DESCRIPTOR_WORDS` + 3 cycles to
-    fetch a layer, which starts when the last word of the layer before is written, and one more to its first item.
+    fetch a layer, which starts when the last word of the layer before is written, and two more to its first item.
 
     Parameters
     ----------

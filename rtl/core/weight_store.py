@@ -96,10 +96,10 @@ class WeightStore(wiring.Component):
         arriving = Signal.like(request.gates)
         m.d.comb += [
             store.reads.address.eq(request.row),
-            store.reads.enable.eq(request.gates.any()),
+            store.reads.enable.eq(request.applies),
             store.writes.address.eq(to),
             store.writes.data.eq(content),
             store.writes.enable.eq(chosen),
             found.elements.eq(store.reads.data),
         ]
-        m.d.sync += [arriving.eq(request.gates), found.gates.eq(arriving)]
+        m.d.sync += [arriving.eq(Mux(request.applies, request.gates, 0)), found.gates.eq(arriving)]

@@ -17,7 +17,7 @@ class WordGatherer(wiring.Component):
     where K has spiked. Of Q only those spikes are kept whose channel has spiked in K at this step: the other rows of
     K^T V are zero. Of a word of the image only the gates of the slot's taps are left (`ImageSlicer`).
 
-    A slot a cycle. A group leaves four cycles after its last slot.
+    A slot a cycle. A group leaves five cycles after its last slot.
 
     Parameters
     ----------
@@ -26,11 +26,10 @@ class WordGatherer(wiring.Component):
     Members
     -------
     layer : In(layouts.DESCRIPTOR), constant while slots come
-    slots : In(stream of `layouts.slot`)
+    slots : In(stream of `layouts.slot`), taken at once
     words : Out(MemoryReadPort), of the activation memory
     groups : Out(stream of `layouts.spike_group`), must be taken at once
     values : Out(stream of a bit a lane), of V: one for each token of which K has spiked, with its first spikes
-    room : In(1), what four slots on their way and this one make can be taken
     rows_offered : Out, channels of the words of receptive fields of which some column is read, in this cycle
     """
 
@@ -43,19 +42,17 @@ class WordGatherer(wiring.Component):
                 "words": Out(MemoryReadPort(config.address_width, config.word)),
                 "groups": Out(stream.Signature(spike_group(config))),
                 "values": Out(stream.Signature(config.lanes)),
-                "room": In(1),
                 "rows_offered": Out(8),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        now, taken = self.slots.payload, Signal()
+        now, taken = self.slots.payload, self.slots.valid
         m.d.comb += [
             self.words.enable.eq(taken & now.reads & ~now.again),
             self.words.address.eq(now.address),
-            self.slots.ready.eq(self.room),
-            taken.eq(self.slots.valid & self.slots.ready),
+            self.slots.ready.eq(1),
         ]
         # two cycles after a slot its word comes, another later it can be cut, another later it is here
         asked, coming, whole, here = (Signal.like(now, name=name) for name in ("asked", "coming", "whole", "here"))
@@ -81,9 +78,8 @@ class WordGatherer(wiring.Component):
             word.eq(Mux(whole.image, 0, kept)),
             taps.eq(Mux(whole.image, slicer.gates.as_value(), 0)),
         ]
-        m.d.comb += self.groups.payload.taps.eq(taps)
-        self._join(m, valid, here, word)
-        self._keep(m, valid, here)
+        group = self._join(m, valid, here, word, taps)
+        self._keep(m, valid, here, group)
         self._count_rows(m, taken, now)
         return m
 
@@ -101,9 +97,9 @@ class WordGatherer(wiring.Component):
         ]
         return read.data
 
-    def _join(self, m, valid, here, word):
+    def _join(self, m, valid, here, word, taps):
         """The words of the columns so far, and the words of V."""
-        group, spikes, values = self.groups.payload, Mux(here.value, 0, word), Signal(self.config.lanes)
+        group, spikes, values = Signal(self.groups.payload.shape()), Mux(here.value, 0, word), Signal(self.config.lanes)
         for c in range(self.config.columns):
             before = Signal(self.config.word, name=f"before_{c}")
             m.d.comb += group.spikes[c].eq(Mux(here.column == c, spikes, Mux(here.column > c, before, 0)))
@@ -116,20 +112,26 @@ class WordGatherer(wiring.Component):
                 m.d.sync += values.word_select(i, self.config.word).eq(0)
         m.d.comb += [
             self.values.payload.eq(values),
-            *(group[key].eq(here[key]) for key in ("row", "turn", "image", "kv")),
+            group.taps.eq(taps),
+            *(group[key].eq(here[key]) for key in ("row", "turn", "image", "kv", "marker")),
         ]
-        m.d.comb += group.marker.eq(here.marker)
+        return group
 
-    def _keep(self, m, valid, here):
-        spikes = self.groups.payload.spikes.as_value().any() | self.groups.payload.taps.as_value().any()
-        dirty = Signal()  # the item has sent spikes
-        ended = here.marker.last | here.marker.token
-        with m.If(valid & here.complete):
-            m.d.sync += dirty.eq(~ended & (dirty | spikes))
-        matters = spikes | here.marker.last | here.marker.clear | ((here.marker.double | here.marker.token) & dirty)
+    def _keep(self, m, valid, here, group):
+        """A cycle later: the group, if it matters."""
+        now, complete, spikes = self.groups.payload, Signal(), Signal()
+        marker, dirty = now.marker, Signal()  # the item has sent spikes
+        m.d.sync += [
+            now.eq(group),
+            complete.eq(valid & here.complete),
+            spikes.eq(group.spikes.as_value().any() | group.taps.as_value().any()),
+        ]
+        with m.If(complete):
+            m.d.sync += dirty.eq(~(marker.last | marker.token) & (dirty | spikes))
+        matters = spikes | marker.last | marker.clear | ((marker.double | marker.token) & dirty)
         m.d.comb += [
-            self.groups.valid.eq(valid & here.complete & matters),
-            self.values.valid.eq(valid & here.complete & here.kv & spikes & ~dirty),
+            self.groups.valid.eq(complete & matters),
+            self.values.valid.eq(complete & now.kv & spikes & ~dirty),
         ]
 
     def _count_rows(self, m, taken, now):

@@ -31,13 +31,14 @@ def segment(config, kind):
     for _ in range(config.banks):
         rows = random.sample(range(DIGIT_ROWS if kv else config.bank_rows), random.choice((0, 1, 2, 5)))
         gates = (1 << config.gates) - 1
-        plain = [dict(row=row, gates=1 if kv and config.columns > 1 else gates, kv=int(kv), end=0) for row in rows]
+        gates = 1 if kv and config.columns > 1 else gates
+        plain = [dict(row=row, gates=gates, applies=1, kv=int(kv), end=0) for row in rows]
         if kind in ("double", "clear"):
             plain = []
         if kind == "last" and plain and random.random() < 0.7:
             plain[-1]["end"] = 1
         else:
-            plain.append(dict(row=0, gates=0, kv=int(kv), end=1))
+            plain.append(dict(row=0, gates=0, applies=0, kv=int(kv), end=1))
         found.append([event | {"marker": marker} for event in plain])
     if kind == "token" and not any(len(part) > 1 for part in found):
         return segment(config, kind)  # K has spiked
@@ -93,7 +94,7 @@ class Requests:
             dut.values__valid.value = int(valid)
             await ReadOnly()
             request = unpack(row_request(config), int(dut.requests.value))
-            self.rows += [(cycle(), b, x["row"]) for b, x in enumerate(request["banks"]) if x["gates"]]
+            self.rows += [(cycle(), b, x["row"]) for b, x in enumerate(request["banks"]) if x["applies"]]
             if request["command"] != nothing:
                 self.commands.append((cycle(), request["command"]))
             self.waiting += request["command"]["over"] - int(bool(takes))
@@ -150,7 +151,7 @@ def check_rows(config, segments, rows, digits):
         for _, found in segments:
             for event in found[b]:
                 times = digits if event["kv"] else 1
-                wanted += [event["row"] + i * DIGIT_ROWS * event["kv"] for i in range(times) if event["gates"]]
+                wanted += [event["row"] + i * DIGIT_ROWS * event["kv"] for i in range(times) if event["applies"]]
         assert [row for _, bank, row in rows if bank == b] == wanted
 
 

@@ -51,7 +51,13 @@ def events_of(config, word):
             found.append({"row": word["row"] + bit, "gates": word["gates"] if word["image"] else gates})
     found = found or [{"row": word["row"], "gates": word["gates"] if word["image"] else 0}]
     return [
-        one | {"kv": word["kv"], "end": int(word["end"] and one is found[-1]), "marker": word["marker"]}
+        one
+        | {
+            "applies": word["any"],
+            "kv": word["kv"],
+            "end": int(word["end"] and one is found[-1]),
+            "marker": word["marker"],
+        }
         for one in found
     ]
 

@@ -159,7 +159,7 @@ class Requests:
             request, command = unpack(row_request(config), int(dut.requests.value)), None
             command = request["command"]
             for bank, one in enumerate(request["banks"]):
-                if one["gates"]:
+                if one["applies"]:
                     what = (one["gates"], request["tail"]) if not command["kv"] else (int(dut.value.value),)
                     open_rows.setdefault(bank, []).append((one["row"], *what))
             end = "double" if command["double"] else "over" if command["over"] else None

@@ -35,8 +35,8 @@ async def rows_of_heads(dut):
         for _ in range(60):
             await FallingEdge(dut.clk)
             kv, bank, row = random.random() < 0.6, random.randrange(config.banks), random.randrange(config.bank_rows)
-            asked = dict(row=row, gates=1 if config.columns > 1 else (1 << config.gates) - 1)
-            other = dict(row=random.randrange(config.bank_rows), gates=0)
+            asked = dict(applies=1, row=row, gates=random.getrandbits(config.gates))
+            other = dict(applies=0, row=random.randrange(config.bank_rows), gates=random.getrandbits(config.gates))
             banks = [asked if b == bank else other for b in range(config.banks)]
             command = dict(double=0, over=0, kv=int(kv), carry=0)
             dut.requests.value = pack(row_request(config), dict(banks=banks, command=command, tail=0))

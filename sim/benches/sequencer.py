@@ -102,7 +102,7 @@ async def program(dut, stall):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def fetch_time(dut):
-    """`DESCRIPTOR_WORDS` + 4 cycles from a layer's end to the next layer's first item."""
+    """`DESCRIPTOR_WORDS` + 5 cycles from a layer's end to the next layer's first item."""
     config = CoreConfig(**parameters()["config"])
     layers = [random_layer(config, Kind.ACCUMULATE, steps=s) for s in (0, 0, 1)]
     bits = [pack(DESCRIPTOR, d) for d in layers] + [0]
@@ -116,7 +116,7 @@ async def fetch_time(dut):
     while len(around.ends) < 3:
         await FallingEdge(dut.clk)
     fetched = [c for c, at in around.fetches if at % DESCRIPTOR_WORDS == 0]
-    assert items.cycles[0] == fetched[2] + DESCRIPTOR_WORDS + 3
+    assert items.cycles[0] == fetched[2] + DESCRIPTOR_WORDS + 4
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

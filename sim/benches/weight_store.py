@@ -96,7 +96,11 @@ async def check_requests(dut, config, rows):
     for _ in range(50):
         await FallingEdge(dut.clk)
         banks = [
-            dict(row=random.randrange(config.bank_rows), gates=random.getrandbits(config.gates))
+            dict(
+                applies=random.getrandbits(1),
+                row=random.randrange(config.bank_rows),
+                gates=random.getrandbits(config.gates),
+            )
             for _ in range(config.banks)
         ]
         command = {name: random.getrandbits(1) for name, _ in COMMAND}
@@ -113,6 +117,6 @@ async def check_requests(dut, config, rows):
 def check_rows(config, rows, request, found):
     assert found["command"] == request["command"]
     for bank, (asked, got) in enumerate(zip(request["banks"], found["banks"], strict=True)):
-        assert got["gates"] == asked["gates"]
-        if asked["gates"]:
+        assert got["gates"] == (asked["gates"] if asked["applies"] else 0)
+        if got["gates"]:
             assert got["elements"] == rows[asked["row"] * config.banks + bank], (asked["row"], bank)

@@ -25,10 +25,10 @@ NO_MARKER = dict(tail=0, double=0, last=0, clear=0, token=0)
 
 
 class Surroundings:
-    """The activation memory, and the queue, which has room at random."""
+    """The activation memory, and what the gatherer sends."""
 
-    def __init__(self, dut, words, *, room):
-        self.words, self.room = words, room
+    def __init__(self, dut, words):
+        self.words = words
         self.reads, self.groups, self.cycles, self.offered, self.values = [], [], [], 0, []
         cocotb.start_soon(self._run(dut))
 
@@ -36,7 +36,6 @@ class Surroundings:
         coming, comes = None, None  # the words of the two reads before, where there were any
         while True:
             await FallingEdge(dut.clk)
-            dut.room.value = int(random.random() < self.room)
             dut.words__data.value = random.getrandbits(len(dut.words__data)) if comes is None else comes
             await ReadOnly()
             coming, comes = None, coming
@@ -164,14 +163,14 @@ async def words_become_groups(dut, idle):
     """Fields and tokens in any order: joined by column, silence dropped, markers kept; a slot a cycle."""
     config = CoreConfig(**parameters()["config"])
     words = {a: random.getrandbits(config.word) * (random.random() < 0.5) for a in range(config.activation_words)}
-    names = "layer slots__valid slots__payload words__data groups__ready values__ready room"
+    names = "layer slots__valid slots__payload words__data groups__ready values__ready"
     await start(dut, **dict.fromkeys(names.split(), 0))
     dut.layer.value = pack(DESCRIPTOR, dict(field=dict(stride=1), group=config.columns.bit_length() - 1))
-    around, taken = Surroundings(dut, words, room=1 - idle), Watch(dut, "slots")
+    around, taken = Surroundings(dut, words), Watch(dut, "slots")
     work = [part for _ in range(14) for part in random_work(config, words)]
     sent = [s for part in work for s in part[0]]
     await send(dut, "slots", [pack(slot(config), s) for s in sent], idle=idle)
-    await idle_cycles(dut, 5)
+    await idle_cycles(dut, 6)
     wanted = [g for part in work for g in part[1]]
     assert len(around.groups) == len(wanted)
     for index, (bits, group) in enumerate(zip(around.groups, wanted, strict=True)):
@@ -181,7 +180,7 @@ async def words_become_groups(dut, idle):
     assert around.values == [v for part in work for v in part[4]]
     assert around.reads == [a for part in work for a in part[2]]
     assert around.offered == sum(part[3] for part in work)
-    ends = {c + 4 for c, s in zip(taken.cycles, sent, strict=True) if s["complete"]}
+    ends = {c + 5 for c, s in zip(taken.cycles, sent, strict=True) if s["complete"]}
     assert set(around.cycles) <= ends
     if not idle:
         assert taken.cycles[-1] - taken.cycles[0] == len(sent) - 1
