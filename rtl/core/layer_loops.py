@@ -35,16 +35,21 @@ def _walk(config: CoreConfig) -> data.StructLayout:
                     "residual": address,
                 }
             ),
-            "token": data.StructLayout({"index": layer["positions"], "key": address, "value": address}),
+            "token": data.StructLayout({"index": layer["positions"], "offset": address}),  # from the step's first token
             "row": data.StructLayout({"y": layer["height"], **_at(config), "in_y": coordinate()}),
-            "group": data.StructLayout({"x": layer["width"], **_at(config), "in_x": coordinate()}),
+            "group": data.StructLayout(
+                {"x": layer["width"], "position": layer["positions"], **_at(config), "in_x": coordinate()}
+            ),
         }
     )
 
 
 def _at(config):
-    """Of the first position of a row or group: its number, the first tap in the step, the word in an output plane."""
-    return {"position": DESCRIPTOR["positions"].shape, "input": config.address_width, "output": config.address_width}
+    """Of the first position of a row or group: its first tap from that of the step, its word from that of the tile.
+
+    Both begin at 0, which a register's reset does: each source of a register more is a table for each of its bits.
+    """
+    return {"input": config.address_width, "output": config.address_width}
 
 
 def _group(config: CoreConfig) -> data.StructLayout:
@@ -91,6 +96,8 @@ def _place(config: CoreConfig) -> data.StructLayout:
             "ends": _ENDS,
             "columns": position_count(config),
             "input": config.address_width,  # of the group's first tap
+            "key": config.address_width,  # of the token
+            "value": config.address_width,
             "head": config.address_width,  # words from there to the head's, or to the window's in the image's row
         }
     )
@@ -177,7 +184,7 @@ class LayerLoops(wiring.Component):
             with m.If(place.kv):
                 self._next_token(m, walk)
             with m.Else():
-                self._next_group(m, walk, place.ends, fixed, group)
+                self._next_group(m, walk, place, fixed, group)
         return m
 
     def _look(self, m, place, walk, mask, fixed, group):
@@ -197,7 +204,9 @@ class LayerLoops(wiring.Component):
             ends.tiles.eq(walk.tile.index == fixed.last_tile),
             ends.layer.eq(~kv & ends.positions & ends.steps & ends.tiles),
             now.columns.eq(Mux(ends.x, layer.width - walk.group.x, group.positions)),
-            now.input.eq(layer.input.base + walk.group.input),
+            now.input.eq(walk.step.input + walk.group.input),
+            now.key.eq(walk.step.key + walk.token.offset),
+            now.value.eq(walk.step.value + walk.token.offset),
             now.head.eq(Mux(fixed.attention, walk.tile.head, word)),
         ]
 
@@ -245,70 +254,62 @@ class LayerLoops(wiring.Component):
             walk.tile.parameter.eq(layer.parameter_base),
         ]
         self._start_steps(m, walk)
-        self._start_positions(m, walk, word=0)
+        self._start_positions(m, walk)
 
     def _start_steps(self, m, walk):
         """To the first step: of K and V the tokens too."""
         layer = self.layer
         m.d.sync += [
             walk.step.eq(0),
+            walk.step.input.eq(layer.input.base),
             walk.step.output.eq(layer.output.base),
             walk.step.residual.eq(layer.residual.base),
             walk.step.key.eq(layer.key.base),
             walk.step.value.eq(layer.value.base),
             walk.token.eq(0),
-            walk.token.key.eq(layer.key.base),
-            walk.token.value.eq(layer.value.base),
         ]
 
-    def _start_positions(self, m, walk, *, word, step=0):
-        """To the first position: of the tile that begins with spike word `word`, of the step that begins at `step`."""
+    def _start_positions(self, m, walk):
+        """To the first position."""
         m.d.sync += [
             walk.row.eq(0),
             walk.group.eq(0),
             walk.row.in_y.eq(-self.layer.field.padding),
             walk.group.in_x.eq(self._first_x()),
-            *(at.input.eq(step) for at in (walk.row, walk.group)),
-            *(at.output.eq(word) for at in (walk.row, walk.group)),
         ]
 
-    def _next_group(self, m, walk, ends, fixed, group):
+    def _next_group(self, m, walk, place, fixed, group):
         """Advance the innermost loop that has not ended, restart those inside it."""
-        layer = self.layer
+        layer, ends = self.layer, place.ends
         with m.If(ends.steps | ~layer.direct):
-            self._next_position(m, walk, ends, group)
+            self._next_position(m, walk, place, group)
         with m.If(layer.direct):
             self._next_step(m, walk)
             with m.If(ends.steps):
                 self._start_steps(m, walk)
         with m.If(ends.positions & ~layer.direct):
             self._next_step(m, walk)
-            following = walk.step.input + layer.input.step
-            self._start_positions(m, walk, word=walk.tile.word, step=following)
+            self._start_positions(m, walk)
         with m.If(ends.positions & ends.steps):
             self._start_steps(m, walk)
-            self._start_positions(m, walk, word=walk.tile.word + self.config.tile_words)
+            self._start_positions(m, walk)
             self._next_tile(m, walk, fixed)
 
     def _next_token(self, m, walk):
-        position = self.layer.field.position
-        m.d.sync += [
-            walk.token.index.eq(walk.token.index + 1),
-            walk.token.key.eq(walk.token.key + position),
-            walk.token.value.eq(walk.token.value + position),
-        ]
+        token = walk.token
+        m.d.sync += [token.index.eq(token.index + 1), token.offset.eq(token.offset + self.layer.field.position)]
 
-    def _next_position(self, m, walk, ends, by):
+    def _next_position(self, m, walk, place, by):
         layer, field = self.layer, self.layer.field
         row, group = walk.row, walk.group
         pooled = layer.write == Write.POOL
         stays = pooled & (layer.group == 0) & ~group.x[0]  # the next position shares the pooled word
-        with m.If(~ends.x):
+        m.d.sync += group.position.eq(group.position + place.columns)
+        with m.If(~place.ends.x):
             m.d.sync += [
                 group.x.eq(group.x + by.positions),
                 group.in_x.eq(group.in_x + by.in_x),
                 group.input.eq(group.input + by.input),
-                group.position.eq(group.position + by.positions),
                 group.output.eq(group.output + Mux(stays, 0, by.output)),
             ]
         with m.Else():
@@ -320,7 +321,6 @@ class LayerLoops(wiring.Component):
                 group.in_x.eq(self._first_x()),
                 *(at.input.eq(row.input + field.row_stride) for at in (row, group)),
                 *(at.output.eq(output) for at in (row, group)),
-                *(at.position.eq(row.position + layer.width) for at in (row, group)),
             ]
 
     def _next_step(self, m, walk):
@@ -330,20 +330,20 @@ class LayerLoops(wiring.Component):
             step.input.eq(step.input + layer.input.step),
             step.output.eq(step.output + layer.output.step),
             step.residual.eq(step.residual + layer.residual.step),
-            walk.token.index.eq(0),
-            *(at.key.eq(step.key + layer.key.step) for at in (step, walk.token)),
-            *(at.value.eq(step.value + layer.value.step) for at in (step, walk.token)),
+            step.key.eq(step.key + layer.key.step),
+            step.value.eq(step.value + layer.value.step),
+            walk.token.eq(0),
         ]
 
     def _next_tile(self, m, walk, fixed):
         tile, words = walk.tile, self.layer.field.words
-        rows = Mux(fixed.attention, 0, self.layer.tile_rows)  # all tiles have the same rows, of K^T V
         m.d.sync += [
             tile.index.eq(tile.index + 1),
             tile.word.eq(tile.word + self.config.tile_words),
-            tile.weight_row.eq(tile.weight_row + rows),
             tile.parameter.eq(tile.parameter + self.config.neuron_words),
         ]
+        with m.If(~fixed.attention):  # whose tiles all have the same rows, of K^T V
+            m.d.sync += tile.weight_row.eq(tile.weight_row + self.layer.tile_rows)
         with m.If(tile.head_word == words - self.config.tile_words):  # the next tile belongs to the next head
             m.d.sync += [tile.head_word.eq(0), tile.head.eq(tile.head + words)]
         with m.Else():
@@ -354,8 +354,8 @@ class LayerLoops(wiring.Component):
         hop = ceil_log2(image_hop(self.config.word))
         m.d.sync += [
             item.scan.eq(Mux(kv, Scan.KV, Mux(place.step.scan, Scan.FIELD, Scan.NONE))),
-            item.pointer.eq(Mux(kv, walk.token.key, place.input) + place.head),
-            item.value_pointer.eq(walk.token.value + walk.tile.word),
+            item.pointer.eq(Mux(kv, place.key, place.input) + place.head),
+            item.value_pointer.eq(place.value + walk.tile.word),
             item.x.eq(Mux(layer.direct, walk.group.in_x[:hop], walk.group.in_x)),
             item.y.eq(walk.row.in_y),
             item.columns.eq(place.columns),
@@ -383,7 +383,7 @@ class LayerLoops(wiring.Component):
             to.position.eq(walk.group.position),
             to.x.eq(walk.group.x),
             to.y.eq(walk.row.y),
-            to.offset.eq(walk.group.output),
+            to.offset.eq(walk.group.output + walk.tile.word),
             to.out.eq(walk.step.output),
             to.residual.eq(walk.step.residual),
             to.has_residual.eq(walk.step.index < layer.residual_steps),

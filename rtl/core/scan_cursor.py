@@ -37,7 +37,6 @@ def _place(config: CoreConfig) -> data.StructLayout:
             "turn": range(config.banks),
             "last": _LOOPS,  # the loops' present passes are their last
             "plane_row": config.row_width,
-            "tap_row": config.row_width,
             "row": config.row_width,
         }
     )
@@ -49,7 +48,7 @@ _LIMITS = data.StructLayout(
         "word": DESCRIPTOR["field"].shape["words"].shape,  # the one before the last
         "tap_x": DESCRIPTOR["field"].shape["tail"].shape,  # likewise
         "tap_y": DESCRIPTOR["field"].shape["kernel"].shape,  # likewise
-        "rows": DESCRIPTOR["tile_rows"].shape,  # weight rows of a tap in a bank
+        "tail_rows": DESCRIPTOR["field"].shape["tail"].shape,  # weight rows of a tap's last word in a bank
         "digit_rows": DESCRIPTOR["tile_rows"].shape,  # and of a digit of K^T V
         "taps": DESCRIPTOR["field"].shape["kernel"].shape,  # of an image: in the last slot of a row of the kernel
     }
@@ -131,8 +130,7 @@ class ScanCursor(wiring.Component):
 
     def _limits(self, m):
         field, direct, limits = self.layer.field, self.layer.direct, Signal(_LIMITS)
-        word, banks = self.config.word, self.config.banks
-        rows = ((field.words - 1) << ceil_log2(word // banks)) + (field.tail + banks - 1 >> ceil_log2(banks))
+        banks = self.config.banks
         taps_x = Mux(direct, field.tail, field.kernel)
         m.d.sync += [
             limits.only.column.eq(direct | (self.config.columns == 1)),
@@ -143,7 +141,7 @@ class ScanCursor(wiring.Component):
             limits.word.eq(field.words - 2),
             limits.tap_x.eq(taps_x - 2),
             limits.tap_y.eq(field.kernel - 2),
-            limits.rows.eq(rows),
+            limits.tail_rows.eq(field.tail + banks - 1 >> ceil_log2(banks)),
             limits.taps.eq(field.kernel - ((field.words - 1) << ceil_log2(banks))),
             limits.digit_rows.eq(Mux(self.layer.kind == Kind.ATTENTION, self.layer.tile_rows, 0)),
         ]
@@ -164,7 +162,7 @@ class ScanCursor(wiring.Component):
             *(at[key].eq(0) for key in ("token", "double", "turn")),
             at.y.eq(new.y),
             *(x.eq(new.x) for x in (at.first_x, at.x)),
-            *(row.eq(new.row) for row in (at.plane_row, at.tap_row, at.row)),
+            *(row.eq(new.row) for row in (at.plane_row, at.row)),
         ]
 
     def _look(self, m, item, at):
@@ -272,13 +270,13 @@ class ScanCursor(wiring.Component):
     def _select(self, m, at, ends, limits):
         """The row and the bank of the next slot's first bit."""
         config, direct = self.config, self.layer.direct
-        tap_row, plane_row = at.tap_row + limits.rows, at.plane_row - limits.digit_rows
+        plane_row = at.plane_row - limits.digit_rows
         with m.If(ends.tap_y):
-            m.d.sync += [row.eq(plane_row) for row in (at.plane_row, at.tap_row, at.row)]
+            m.d.sync += [row.eq(plane_row) for row in (at.plane_row, at.row)]
             m.d.sync += at.turn.eq(0)
         with m.Elif(direct):
             m.d.sync += Cat(at.turn, at.row).eq(Cat(at.turn, at.row) + self._taps(at, limits))
         with m.Elif(ends.word):
-            m.d.sync += [*(row.eq(tap_row) for row in (at.tap_row, at.row)), at.turn.eq(at.turn + 1)]
+            m.d.sync += [at.row.eq(at.row + limits.tail_rows), at.turn.eq(at.turn + 1)]
         with m.Elif(ends.column):
             m.d.sync += at.row.eq(at.row + config.word // config.banks)
