@@ -7,36 +7,40 @@ from typing import TYPE_CHECKING, Any
 from spikeloom.flow.models import time_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
 
     from spikeloom.flow.progress import Bars
     from spikeloom.gen.compiler import Compiled
-    from spikeloom.gen.estimate import Estimate
+    from spikeloom.gen.estimate import Activity, Estimate
+    from spikeloom.golden.network import Network
 
 
-def estimate_images(compiled: Compiled, images: np.ndarray, shown: Bars) -> list[Estimate]:
-    """Of each image, uint8 (n, C, H, W), from what the network really does with it."""
-    from spikeloom.gen.estimate import Activity, estimate
+def activities(network: Network, images: np.ndarray) -> list[Activity]:
+    """What each image, uint8 (n, C, H, W), makes spike."""
+    from spikeloom.gen.estimate import Activity
     from spikeloom.golden.network.execute import execute
 
-    execution = execute(compiled.network, images, record=True)
-    advance = shown.bar("estimate", len(images))
-    found = []
-    for index in range(len(images)):
-        tensors = {name: x[:, index] for name, x in execution.tensors.items()}
-        spikes = {name: x[:, index] for name, x in execution.spikes.items()}
-        found.append(estimate(compiled.plan, Activity(tensors=tensors, spikes=spikes)))
-        advance(index + 1)
+    execution = execute(network, images, record=True)
+    return [
+        Activity(
+            tensors={name: x[:, index] for name, x in execution.tensors.items()},
+            spikes={name: x[:, index] for name, x in execution.spikes.items()},
+        )
+        for index in range(len(images))
+    ]
+
+
+def estimate_each(compiled: Compiled, given: Sequence[Activity], shown: Bars) -> list[Estimate]:
+    """Of each image, from what it makes spike."""
+    from spikeloom.gen.estimate import estimate
+
+    advance, found = shown.bar("estimate", len(given)), []
+    for number, activity in enumerate(given, 1):
+        found.append(estimate(compiled.plan, activity))
+        advance(number)
     return found
-
-
-def estimate_density(compiled: Compiled, density: float) -> list[Estimate]:
-    """Of one image of random spikes, with this share of neurons, 0 to 1, that fire."""
-    from spikeloom.gen.estimate import estimate, random_activity
-
-    return [estimate(compiled.plan, random_activity(compiled.network, density))]
 
 
 def record(compiled: Compiled, found: list[Estimate], *, clock_mhz: float, density: float | None) -> dict[str, Any]:

@@ -119,6 +119,32 @@ def test_estimate(capsys):
     assert fewer["cycles_per_image"] < record["cycles_per_image"]
 
 
+def test_estimate_explores(capsys, home, monkeypatch):
+    monkeypatch.setenv("SPIKELOOM_BUILD", "explored")
+    given = ["estimate", "tiny.safetensors", "--data", "images.npz", "--images", "2", "--clock", "10"]
+    sizes = ["--lanes", "8", "--word", "8", "--neuron-lanes", "4"]
+    record = as_json(capsys, *given, "--explore", "--workers", "1", *sizes)
+    assert record["cores_tried"] == 4 * 4  # banks, columns
+    front = record["front"]
+    assert [x["ms"] for x in front] == sorted(x["ms"] for x in front) and all(x["fits"] for x in front)
+    assert record["why"].endswith("that fit ulx3s-85f") and record["board"] == "ulx3s-85f"
+    for point in front[0], front[-1]:
+        core = [*sizes, "--banks", str(point["core"]["banks"]), "--columns", str(point["core"]["columns"])]
+        alone = as_json(capsys, *given, *core)
+        assert alone["cycles_per_image"] == point["cycles"] and alone["ms_per_image"] == point["ms"]
+        assert sum(alone["block_rams"].values()) == point["cells"]["block_rams"]
+    folder = home / "explored" / "random-3" / "exploration"
+    picture = (folder / "cores.svg").read_text()
+    for core in (x["core"] for x in front):
+        lanes = f"8x{core['columns']}" if core["columns"] > 1 else "8"
+        assert f">{lanes}, {core['banks']}<" in picture
+    done = (folder / "cores.jsonl").read_text()
+    assert run([*given, "--explore", "--workers", "1", *sizes]) == 0  # nothing is estimated twice
+    assert (folder / "cores.jsonl").read_text() == done
+    shown = capsys.readouterr().out
+    assert "at 10 MHz" in shown and "best" in shown and str(folder.relative_to(home)) in shown
+
+
 def test_compile_writes_a_bench_that_passes(capsys, home):
     record = as_json(capsys, "compile", "tiny.safetensors", "--data", "images.npz", "--images", "6", *CORE)
     folder = home / record["folder"]
