@@ -15,8 +15,10 @@ from spikeloom.rtl.core.ac_array import HELD_SUMS, stages
 from spikeloom.rtl.core.ac_array import LATENCY as ROW_LATENCY
 from spikeloom.rtl.core.activation_writer import WRITE_LATENCY
 from spikeloom.rtl.core.config import CoreConfig
-from spikeloom.rtl.core.core import JOB_FIFO_DEPTH
-from spikeloom.rtl.core.neuron_unit import FENCE, QUEUE_DEPTH, STAGES
+from spikeloom.rtl.core.neuron_unit import FENCE, JOBS_AHEAD, QUEUE_DEPTH, STAGES
+
+QUEUE_TO_WRITER = 2
+"""Cycles in which a spike word becomes the head of its queue and is made ready."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Pipeline:
         self._banks = BankStamps(config, digits=digits, digit_rows=digit_rows)
         self._latency = 1 + ROW_LATENCY + stages(config)  # from an item's last event to its sums
         self._fetched = 1  # the scanner's last slot; the loops look at the first item's place for a cycle
-        self._jobs: deque[int] = deque([0] * JOB_FIFO_DEPTH, maxlen=JOB_FIFO_DEPTH)  # when the last jobs left the queue
+        self._jobs: deque[int] = deque([0] * JOBS_AHEAD, maxlen=JOBS_AHEAD)  # when the last jobs left the queue
         self._sums_taken: deque[int] = deque([-9] * HELD_SUMS, maxlen=HELD_SUMS)  # by the neurons, the last
         self._neuron = -STAGES  # the neurons' last word
         self._since = self._free = 0  # words since their last fence; when the potentials of these come back
@@ -72,8 +74,8 @@ class Pipeline:
         self.slots += item.slots
 
     def hand_over(self) -> int:
-        """When the neurons see the sums of the last item."""
-        return max(self._banks.barrier + self._latency, self._sums_taken[-1]) + 1
+        """When the neurons can begin with the sums of the last item: a cycle before these come."""
+        return max(self._banks.barrier + self._latency, self._sums_taken[-1])
 
     def job(
         self,
@@ -106,7 +108,7 @@ class Pipeline:
                     self._write(written[column][number])
         self.neuron_words += columns * sum(words)
         if not keep:
-            self._sums_taken.append(self._neuron)
+            self._sums_taken.append(self._neuron + 1)
         self._jobs.append(self._neuron)
 
     def _with_room(self, at: int) -> int:
@@ -120,7 +122,7 @@ class Pipeline:
     def _write(self, accesses: Accesses) -> None:
         """The neurons' last word goes through the queue to the writer."""
         enters = self._neuron + STAGES + 1
-        taken = max(enters, self._held)
+        taken = max(enters + QUEUE_TO_WRITER, self._held)
         self._words.append((enters, taken + 1))
         self._held = taken + 1
         for reads in accesses:

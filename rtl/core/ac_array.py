@@ -31,7 +31,8 @@ class AcArray(wiring.Component):
     from the largest weight to the least.
 
     A request a cycle, nothing stalls: two items' sums are kept, and whoever asks sees to it that there are no more.
-    Sums lag `stages` + 2 cycles, products `stages` + 1.
+    Sums lag `stages` + 2 cycles behind the rows, products `stages` + 1. What drives all lanes comes from registers,
+    so commands come a cycle before their rows.
 
     Parameters
     ----------
@@ -39,10 +40,11 @@ class AcArray(wiring.Component):
 
     Members
     -------
-    rows : In(layouts.bank_rows)
+    rows : In(layouts.bank_rows), the command that of the next cycle's rows
     values : In, a bit a lane, `stages` - 1 cycles after the `kv` that wants them
     products : Out(array of weights)
     sums : Out(stream of `layouts.sums`)
+    follows : Out(1), there are sums in the next cycle, those of the next item where these are taken
     """
 
     def __init__(self, *, config: CoreConfig):
@@ -53,43 +55,53 @@ class AcArray(wiring.Component):
                 "values": In(config.lanes),
                 "products": Out(data.ArrayLayout(signed(config.weight_width), config.lanes)),
                 "sums": Out(stream.Signature(sums(config))),
+                "follows": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        before, now = self._commands(m)
-        held, moves = Signal(), Signal()
-        m.d.comb += moves.eq(held & (~self.sums.valid | self.sums.ready))
-        with m.If(now.over):
-            m.d.sync += held.eq(1)
+        earlier, before, now = self._commands(m)
+        clears, keeps = Signal(init=1), Signal()
+        m.d.sync += [clears.eq(before.over | before.kv | earlier.kv), keeps.eq(before.over | before.kv)]
+        moves = self._hand_over(m, now.over)
+        handed = Signal(sums(self.config), reset_less=True)
+        m.d.comb += self.sums.payload.eq(handed)
+        for column in range(self.config.columns):
+            for lane in range(self.config.lanes):
+                kept = self._lane(m, before, now.double, clears, keeps, column, lane)
+                with m.If(moves):
+                    m.d.sync += handed[column][lane].eq(kept)
+        return m
+
+    def _commands(self, m):
+        """The command that reaches the accumulators in two cycles, in the next, and in this one."""
+        commands = [self.rows.command]
+        for stage in range(stages(self.config) + 1):
+            commands.append(Signal(COMMAND, name=f"command_{stage}"))
+            m.d.sync += commands[-1].eq(commands[-2])
+        return commands[-3:]
+
+    def _hand_over(self, m, over):
+        """Sums that are kept move on as soon as there is room. True when they do."""
+        moves = Signal()
+        m.d.comb += moves.eq(self.follows & (~self.sums.valid | self.sums.ready))
+        with m.If(over):
+            m.d.sync += self.follows.eq(1)
         with m.Elif(moves):
-            m.d.sync += held.eq(0)
+            m.d.sync += self.follows.eq(0)
         with m.If(moves):
             m.d.sync += self.sums.valid.eq(1)
         with m.Elif(self.sums.ready):
             m.d.sync += self.sums.valid.eq(0)
-        for column in range(self.config.columns):
-            for lane in range(self.config.lanes):
-                kept = self._lane(m, before, now, column, lane)
-                with m.If(moves):
-                    m.d.sync += self.sums.payload[column][lane].eq(kept)
-        return m
+        return moves
 
-    def _commands(self, m):
-        """The command that reaches the accumulators in the next cycle, and in this one."""
-        command = self.rows.command
-        for stage in range(stages(self.config)):
-            before, command = command, Signal(COMMAND, name=f"command_{stage}")
-            m.d.sync += command.eq(before)
-        return before, command
-
-    def _lane(self, m, before, now, column, lane):
+    def _lane(self, m, before, double, clears, keeps, column, lane):
         """One accumulator; what it keeps of an item or of K^T V."""
         config = self.config
         name = f"{column}_{lane}"
         addend, gate = self._join(m, column, lane, name)
-        acc = Signal(signed(config.accumulator_width), name=f"acc_{name}")
+        acc = Signal(signed(config.accumulator_width), name=f"acc_{name}", reset_less=True)  # `clears` is its reset
         kept = Signal.like(acc, name=f"kept_{name}")
         adder = CarryChain(addition=GATED_ACCUMULATE, width=config.accumulator_width)
         m.submodules[f"adder_{name}"] = adder
@@ -97,14 +109,14 @@ class AcArray(wiring.Component):
             adder.a.eq(acc),
             adder.b.eq(addend),
             adder.c.eq(gate.replicate(config.accumulator_width)),
-            adder.d.eq(now.double.replicate(config.accumulator_width)),
+            adder.d.eq(double.replicate(config.accumulator_width)),
         ]
         # reset as the flip-flop has it: no multiplexer in front of it
-        with m.If(now.over | now.kv | before.kv):
+        with m.If(clears):
             m.d.sync += acc.eq(0)
         with m.Else():
             m.d.sync += acc.eq(adder.total)
-        with m.If(now.over | now.kv):
+        with m.If(keeps):
             m.d.sync += kept.eq(adder.total)
         if column == 0:
             sign = config.weight_width - 1

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..primitives.ports import MemorySharedPort
+from .bits import isolated, others
 from .config import CoreConfig
 from .layouts import DESCRIPTOR, Write, spike_word
 
@@ -12,8 +13,8 @@ WRITE_LATENCY = 3
 """Cycles from an access's read to its write."""
 
 
-def _held(config: CoreConfig) -> data.StructLayout:
-    """The word at hand, and what is still to be done with it."""
+def _word(config: CoreConfig) -> data.StructLayout:
+    """A spike word, and what is still to be done with it."""
     address = config.address_width
     return data.StructLayout(
         {
@@ -24,7 +25,7 @@ def _held(config: CoreConfig) -> data.StructLayout:
             "has_residual": 1,
             "windows": 4,  # those that it changes: in rows, bit 0 is low in x and y, bit 1 high in x
             "begun": 4,  # windows that hold words already
-            "plane": DESCRIPTOR["output_planes"].shape,
+            "last": 1,  # one access is left, or none
         }
     )
 
@@ -60,7 +61,7 @@ class ActivationWriter(wiring.Component):
 
     Members
     -------
-    layer : In(layouts.DESCRIPTOR), constant from a cycle before words come
+    layer : In(layouts.DESCRIPTOR), constant from two cycles before words come
     words : In(stream of `layouts.spike_word`)
     memory : Out(MemorySharedPort), of the activation memory
     idle : Out(1), nothing is left to write
@@ -79,68 +80,70 @@ class ActivationWriter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        held = Signal(_held(self.config))
+        coming, held = (Signal(_word(self.config), name=name) for name in ("coming", "held"))
         asked, fetching, fetched, written = (
             Signal(_access(self.config), name=name) for name in ("asked", "fetching", "fetched", "written")
         )
         source = Signal(self.config.address_width)  # of the access that asks
-        waits, port = Signal(), self.memory
+        waits, take, reads, port = Signal(), Signal(), Signal(), self.memory
+        pool, adds = Signal(), Signal()
+        m.d.sync += [pool.eq(self.layer.write == Write.POOL), adds.eq(self.layer.write == Write.ADD)]
         m.d.comb += [
-            waits.eq(asked.valid & asked.reads & written.valid),
-            port.enable.eq(written.valid | (asked.valid & asked.reads)),
+            port.enable.eq(written.valid | asked.reads),
             port.write.eq(written.valid),
             port.address.eq(Mux(written.valid, written.to, source)),
             port.write_data.eq(written.spikes),
-            self.idle.eq(~Cat(x.valid for x in (self.words, held, asked, fetching, fetched, written)).any()),
+            self.idle.eq(~Cat(x.valid for x in (self.words, coming, held, asked, fetching, fetched, written)).any()),
+            take.eq(~held.valid | (held.last & ~waits)),
+            self.words.ready.eq(~coming.valid | take),
         ]
-        self._take_word(m, held, waits)
+        self._prepare(m, coming, pool, adds)
+        plane, beyond = self._hold(m, held, coming, take, waits, pool, adds)
+        with m.If(pool):
+            m.d.comb += reads.eq(held.valid & (isolated(held.windows) & held.begun).any())
+        with m.Elif(adds):
+            m.d.comb += reads.eq(held.valid & held.has_residual & (plane < self.layer.residual_planes))
+        m.d.sync += waits.eq((waits | reads) & fetched.valid)  # the port is taken when the access would read
+        to = held.output + beyond
         with m.If(~waits):
-            self._ask(m, held, asked, source)
+            m.d.sync += [
+                asked.valid.eq(held.valid & (~pool | held.windows.any())),
+                asked.reads.eq(reads),
+                asked.ends.eq(held.last),
+                asked.to.eq(to),
+                asked.spikes.eq(Mux(plane == 0, held.spikes, 0)),  # of a plane above only the carry
+                source.eq(Mux(adds, held.residual, to)),
+            ]
         self._overtake(m, waits, (asked, fetching, fetched, written))
-        self._change(m, fetched, written)
+        self._change(m, fetched, written, adds)
         return m
 
-    def _take_word(self, m, held, waits):
-        """Hold the next word when the one at hand has no access left."""
-        layer, word, to = self.layer, self.words.payload, self.words.payload.to
-        last = Signal()
-        with m.Switch(layer.write):
-            with m.Case(Write.POOL):
-                m.d.comb += last.eq(~_without_lowest(held.windows).any())
-            with m.Case(Write.ADD):
-                m.d.comb += last.eq(held.plane == layer.output_planes - 1)
-            with m.Default():
-                m.d.comb += last.eq(1)
-        m.d.comb += self.words.ready.eq(~held.valid | (last & ~waits))
+    def _prepare(self, m, coming, pool, adds):
+        """The word that comes: where it goes, and how many accesses it needs."""
+        word, to, windows = self.words.payload, self.words.payload.to, Signal(4)
+        found, begun = self._windows(m)
+        single = Signal()
+        m.d.sync += single.eq(~adds | (self.layer.output_planes == 1))
+        m.d.comb += windows.eq(found & Mux(word.spikes.any(), 0xF, ~begun))
         with m.If(self.words.ready):
-            windows, begun = self._windows(m)
             m.d.sync += [
-                held.valid.eq(self.words.valid),
-                held.spikes.eq(word.spikes),
-                held.output.eq(to.out + to.offset),
-                held.residual.eq(to.residual + to.offset),
-                held.has_residual.eq(to.has_residual),
-                held.plane.eq(0),
-                held.windows.eq(windows & Mux(word.spikes.any(), 0xF, ~begun)),
-                held.begun.eq(begun),
+                coming.valid.eq(self.words.valid),
+                coming.spikes.eq(word.spikes),
+                coming.output.eq(to.out + to.offset),
+                coming.residual.eq(to.residual + to.offset),
+                coming.has_residual.eq(to.has_residual),
+                coming.windows.eq(windows),
+                coming.begun.eq(begun),
+                coming.last.eq(Mux(pool, ~others(windows).any(), single)),
             ]
-        with m.Elif(~waits):
-            m.d.sync += [
-                held.windows.eq(_without_lowest(held.windows)),
-                held.plane.eq(held.plane + 1),
-                held.residual.eq(held.residual + layer.residual.plane),
-            ]
-            with m.If(layer.write == Write.ADD):
-                m.d.sync += held.output.eq(held.output + layer.output.plane)
 
     def _windows(self, m):
-        """Of the word that comes, bit by bit as `_held`: the windows that it is in, those that hold words already."""
+        """Of the word that comes, bit by bit as `_word`: the windows that it is in, those that hold words already."""
         layer, to = self.layer, self.words.payload.to
+        last = Signal(data.StructLayout({"y": layer.output_height.shape(), "x": layer.output_width.shape()}))
+        m.d.sync += [last.y.eq(layer.output_height - 1), last.x.eq(layer.output_width - 1)]
         more = Signal(data.StructLayout({"y": 1, "x": 1}))  # there is a high window
-        m.d.comb += [
-            more.y.eq(to.y[0] & ((to.y >> 1) + 1 < layer.output_height)),
-            more.x.eq(to.x[0] & ((to.x >> 1) + 1 < layer.output_width)),
-        ]
+        m.d.comb += [more.y.eq(to.y[0] & (to.y >> 1 != last.y)), more.x.eq(to.x[0] & (to.x >> 1 != last.x))]
         # the low window of the first row or column begins there, every high one where it is entered
         begins_y, begins_x = Cat(to.y == 0, 1), Cat(to.x == 0, 1)
         places = [(y, x) for y in range(2) for x in range(2)]
@@ -148,33 +151,31 @@ class ActivationWriter(wiring.Component):
         begun = Cat(~(begins_y[y] & begins_x[x]) for y, x in places)
         return windows, begun
 
-    def _ask(self, m, held, asked, source):
-        """The next access of the word at hand, which reads at `source`."""
-        layer, address = self.layer, Signal(self.config.address_width)
-        diagonal = Signal(self.config.address_width)  # to the window that is high in both
-        m.d.sync += diagonal.eq(layer.output.row + layer.output_position)
-        lowest = held.windows & ~_without_lowest(held.windows)
-        m.d.comb += address.eq(held.output)
-        m.d.sync += [
-            asked.valid.eq(held.valid),
-            asked.reads.eq(0),
-            asked.ends.eq(held.plane == layer.output_planes - 1),
-            asked.to.eq(address),
-            asked.spikes.eq(held.spikes),
-            source.eq(address),
-        ]
-        with m.If(layer.write == Write.POOL):
-            high_x, high_y = lowest[1] | lowest[3], lowest[2] | lowest[3]
-            in_row, below = Mux(high_x, layer.output_position, 0), Mux(high_x, diagonal, layer.output.row)
-            m.d.comb += address.eq(held.output + Mux(high_y, below, in_row))
-            m.d.sync += [asked.valid.eq(held.valid & lowest.any()), asked.reads.eq((lowest & held.begun).any())]
-        with m.If(layer.write == Write.ADD):
+    def _hold(self, m, held, coming, take, waits, pool, adds):
+        """The word at hand, or at its end the one that comes; the plane at hand, and how far the window at hand is."""
+        config, layer, plane = self.config, self.layer, Signal.like(self.layer.output_planes)
+        windows, before_last = Signal.like(held.windows), Signal.like(plane)
+        m.d.sync += before_last.eq(layer.output_planes - 2)
+        m.d.comb += windows.eq(Mux(take, coming.windows, others(held.windows)))
+        with m.If(take):
+            m.d.sync += [held.eq(coming), plane.eq(0)]
+        with m.Elif(~waits):
             m.d.sync += [
-                asked.reads.eq(held.has_residual & (held.plane < layer.residual_planes)),
-                source.eq(held.residual),
+                held.windows.eq(windows),
+                held.residual.eq(held.residual + layer.residual.plane),
+                held.last.eq(Mux(pool, ~others(windows).any(), plane == before_last)),
             ]
-            with m.If(held.plane != 0):
-                m.d.sync += asked.spikes.eq(0)  # only the carry
+            with m.If(adds):
+                m.d.sync += [plane.eq(plane + 1), held.output.eq(held.output + layer.output.plane)]
+        beyond, diagonal = Signal(config.address_width), Signal(config.address_width)  # to the window high in both
+        m.d.sync += diagonal.eq(layer.output.row + layer.output_position)
+        lowest = isolated(windows)
+        in_row, below = Mux(lowest[1], layer.output_position, 0), Mux(lowest[3], diagonal, layer.output.row)
+        with m.If(take | ~waits):
+            m.d.sync += beyond.eq(Mux(lowest[2] | lowest[3], below, in_row))
+        with m.If(~pool):
+            m.d.sync += beyond.eq(0)
+        return plane, beyond
 
     def _overtake(self, m, waits, stages):
         """Accesses on their way to the memory's output. One that reads what an earlier one will write too late for it
@@ -194,16 +195,15 @@ class ActivationWriter(wiring.Component):
             fetched.spikes.eq(fetching.spikes | Mux(near, fetched.spikes, 0) | Mux(far, written.spikes, 0)),
         ]
 
-    def _change(self, m, fetched, written):
+    def _change(self, m, fetched, written, adds):
         """Join the spikes with what was in the memory."""
-        adds, carried = Signal(), Signal(self.config.word)
+        carried = Signal(self.config.word)
         old, carry = Signal(self.config.word), Signal(self.config.word)
         m.d.comb += [
             old.eq(Mux(fetched.reads, self.memory.data, 0)),
             carry.eq(fetched.spikes | carried),
         ]
         m.d.sync += [
-            adds.eq(self.layer.write == Write.ADD),
             written.eq(fetched),
             written.spikes.eq(Mux(adds, old ^ carry, old | carry)),
         ]
@@ -211,8 +211,3 @@ class ActivationWriter(wiring.Component):
             m.d.sync += carried.eq(old & carry)
         with m.If(~adds | (fetched.valid & fetched.ends)):
             m.d.sync += carried.eq(0)
-
-
-def _without_lowest(bits):
-    """The set bits but the lowest."""
-    return (bits & (bits - 1))[: len(bits)]

@@ -1,7 +1,7 @@
 """The accelerator: from 8-bit pixels to class sums."""
 
 from amaranth.hdl import Module, ResetInserter
-from amaranth.lib import fifo, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .ac_array import AcArray
@@ -13,7 +13,7 @@ from .event_counts import EventCounts
 from .event_scanner import EventScanner
 from .host_port import HostPort
 from .image_loader import ImageLoader
-from .layouts import DESCRIPTOR_WORDS, WORD_BITS, job, parameters, trace
+from .layouts import DESCRIPTOR_WORDS, WORD_BITS, parameters, trace
 from .loadable_memory import LoadableMemory
 from .membrane_store import MembraneStore
 from .neuron_unit import NeuronUnit
@@ -22,8 +22,6 @@ from .registers import HostBus
 from .result_store import ResultStore
 from .sequencer import Sequencer
 from .weight_store import WeightStore
-
-JOB_FIFO_DEPTH = 8
 
 
 class Core(wiring.Component):
@@ -92,7 +90,6 @@ class Core(wiring.Component):
         m.submodules.weights = self.weights
         m.submodules.products = ProductWriter(config=config)
         m.submodules.array = AcArray(config=config)
-        m.submodules.jobs = fifo.SyncFIFO(width=job(config).size, depth=JOB_FIFO_DEPTH)
         m.submodules.parameters = self.parameters
         m.submodules.membranes = MembraneStore(config=config)
         m.submodules.neurons = NeuronUnit(config=config)
@@ -138,7 +135,7 @@ class Core(wiring.Component):
         sequencer, loader = parts.sequencer, parts.image_loader
         wiring.connect(m, sequencer.program, self.program.reads)
         wiring.connect(m, sequencer.items, parts.scanner.items)
-        wiring.connect(m, sequencer.jobs, parts.jobs.w_stream)
+        wiring.connect(m, sequencer.jobs, parts.neurons.jobs)
         m.d.comb += [
             loader.active.eq(sequencer.load_image),
             sequencer.image_loaded.eq(loader.done),
@@ -163,13 +160,10 @@ class Core(wiring.Component):
             scanner.sums_taken.eq(array.sums.valid & array.sums.ready),
         ]
         wiring.connect(m, array.sums, parts.neurons.sums)
+        m.d.comb += parts.neurons.follows.eq(array.follows)
 
     def _connect_neurons(self, m, parts):
-        neurons, queue = parts.neurons, parts.jobs.r_stream
-        # the job at hand decides about memory accesses: from registers, not through the queue's memory
-        m.d.comb += queue.ready.eq(~neurons.jobs.valid | neurons.jobs.ready)
-        with m.If(queue.ready):
-            m.d.sync += [neurons.jobs.payload.eq(queue.payload), neurons.jobs.valid.eq(queue.valid)]
+        neurons = parts.neurons
         wiring.connect(m, neurons.parameters, self.parameters.reads)
         wiring.connect(m, neurons.membrane_reads, parts.membranes.reads)
         wiring.connect(m, neurons.membrane_writes, parts.membranes.writes)

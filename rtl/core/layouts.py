@@ -282,7 +282,7 @@ def product_write(config: CoreConfig) -> data.StructLayout:
 
 
 def bank_rows(config: CoreConfig) -> data.StructLayout:
-    """Weight memories to the array: the rows of a cycle's events."""
+    """Weight memories to the array: the rows of a cycle's events, and a cycle before them the command."""
     row = data.ArrayLayout(signed(config.weight_width), config.lanes)
     one = data.StructLayout({"elements": row, "gates": config.gates})
     return data.StructLayout({"banks": data.ArrayLayout(one, config.banks), "command": COMMAND})
@@ -329,6 +329,12 @@ def job(config: CoreConfig) -> data.StructLayout:
             "to": destination(config),
         }
     )
+
+
+def neuron_job(config: CoreConfig) -> data.StructLayout:
+    """What the neurons need of a job; where its spikes go matters when they leave."""
+    fields = {name: field.shape for name, field in job(config) if name != "to"}
+    return data.StructLayout(fields | {"position": range(config.membrane_positions)})
 
 
 def parameters(config: CoreConfig) -> data.ArrayLayout:

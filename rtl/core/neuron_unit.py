@@ -1,35 +1,42 @@
 """Integrate, fire, reset and leak, in integers."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..primitives.ports import MemoryReadPort, MemoryWritePort
+from .bank_queue import DEPTH as QUEUE_DEPTH  # spike words; all stages may be full of such
+from .bank_queue import BankQueue
 from .config import CoreConfig
-from .layouts import DESCRIPTOR, Kind, Write, destination, job, parameters, potentials, spike_word, sums
+from .job_walk import JobWalk
+from .layouts import DESCRIPTOR, Kind, job, neuron_job, parameters, potentials, spike_word, sums
 from .neuron_lane import NeuronLane
+from .spike_placer import SpikePlacer
 from .sum_selector import SumSelector
 
-STAGES = 6  # cycles from the issue of a word to its spikes
+STAGES = 7  # cycles from the issue of a word to its spikes
 FENCE = 6  # cycles from a read of potentials to the next read of the same
-QUEUE_DEPTH = 16  # spike words; all stages may be full of such
+JOBS_AHEAD = 8  # jobs that wait while one is at hand
+READ, LANES = 1, 3  # stages at which memories are read, and at which what they gave and the sums come to the lanes
 
 
 def _control(config: CoreConfig) -> data.StructLayout:
     """What every stage knows of its word; means nothing where there is none."""
     return data.StructLayout(
         {
-            "active": 1,
             "first": 1,
-            "last": 1,
+            "fires": 1,
+            "biased": 1,
+            "stores": 1,  # potentials
             "final": 1,
             "part": range(config.neuron_words_per_spike_word),  # of the spike word
             "complete": 1,  # the last part of its spike word
-            "job_end": 1,  # the last word of its job
+            "column_end": 1,  # the last word of its column
+            "job_end": 1,  # of its job
+            "parameter": config.parameter_width,
             "membrane": config.membrane_width,  # address of the potentials
             "result": config.result_width,  # address of the class sums
-            "to": destination(config),
         }
     )
 
@@ -50,7 +57,8 @@ class NeuronUnit(wiring.Component):
     final potentials to the results.
 
     A word of `neuron_lanes` a cycle, of a masked job a spike word; its spikes are in the queue of spike words after
-    `STAGES` cycles. Nothing stops on the way: a word starts when the queue has room for all that are. Potentials lie
+    `STAGES` cycles. Nothing stops on the way: a word starts when the queue has room for all that are, and when the sums
+    are there in the next cycle, which holds the words of one job as close as those of another. Potentials lie
     as [word][position] and come back in the same order after each fence, so a job with `fence` that reads some starts
     `FENCE` cycles after the one with the fence before, and as much later as that was held up.
 
@@ -61,14 +69,15 @@ class NeuronUnit(wiring.Component):
     Members
     -------
     layer : In(layouts.DESCRIPTOR), constant while jobs come
-    jobs : In(stream of `layouts.job`)
+    jobs : In(stream of `layouts.job`); up to `JOBS_AHEAD` wait here
     sums : In(stream of `layouts.sums`), one transfer a job, but none after a job with `keep`
+    follows : In(1), there are sums in the next cycle, those of the next transfer where these are taken
     parameters : Out(MemoryReadPort of `layouts.parameters`), latency 2
     membrane_reads : Out(MemoryReadPort of `layouts.potentials`), latency 2
     membrane_writes : Out(MemoryWritePort of `layouts.potentials`)
     spikes : Out(stream of `layouts.spike_word`), those of the tile for each column of a job
     results : Out(MemoryWritePort of `layouts.potentials`), words of class sums
-    finished : Out(1), the last word of a job leaves the pipeline; its spikes come a cycle later
+    finished : Out(1), a job is through; its last spikes come a cycle later
     """
 
     def __init__(self, *, config: CoreConfig):
@@ -78,6 +87,7 @@ class NeuronUnit(wiring.Component):
                 "layer": In(DESCRIPTOR),
                 "jobs": In(stream.Signature(job(config))),
                 "sums": In(stream.Signature(sums(config))),
+                "follows": In(1),
                 "parameters": Out(MemoryReadPort(config.parameter_width, parameters(config))),
                 "membrane_reads": Out(MemoryReadPort(config.membrane_width, potentials(config))),
                 "membrane_writes": Out(MemoryWritePort(config.membrane_width, potentials(config))),
@@ -89,71 +99,84 @@ class NeuronUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        m.submodules.walk = walk = JobWalk(config=self.config)
+        m.submodules.placer = placer = SpikePlacer(config=self.config)
+        m.submodules.queue = BankQueue(layout=spike_word(self.config))
         m.submodules.selector = selector = SumSelector(config=self.config)
-        go, control = self._issue(m, selector)
-        valid, controls = Signal(STAGES), [control]  # at 1 ... STAGES - 1 cycles from the issue
-        m.d.sync += valid.eq(Cat(go, valid))
-        for number in range(1, STAGES):
-            stage = Signal(control.shape(), name=f"control_{number}", reset_less=True)
-            m.d.sync += stage.eq(controls[-1])
-            controls.append(stage)
-        lanes = self._integrate(m, selector, controls[2])
-        self._retire(m, valid[STAGES - 2], controls[STAGES - 1], lanes)
-        return m
-
-    def _issue(self, m, selector):
-        """One word of one column of the job; memory addresses go out."""
-        config, now, layer = self.config, self.jobs.payload, self.layer
-        control, to = Signal(_control(config)), Signal.like(now.to)
-        column, word = Signal(range(config.gates + 1)), Signal(range(config.neuron_words + 1))
-        beyond = Signal(config.membrane_width)  # the job's first potentials: those of the word at hand
-        part_bits = ceil_log2(config.neuron_words_per_spike_word)
-        part, spike_word, last_word = word[:part_bits], word[part_bits:], Signal.like(word)
-        first, reads, complete, word_end, column_end, go = (Signal() for _ in range(6))
-        readout = layer.kind == Kind.READOUT
-        fence = now.fence & (word == 0) & ((column == 0) | readout)
-        membrane = Mux(readout, 0, now.to.position) + beyond
+        self._take_jobs(m, walk, placer)
+        word = walk.words.payload
+        go = self._issue(m, walk)
         m.d.comb += [
-            last_word.eq(now.words - 1),
-            complete.eq(~now.active | part.all() | (word == last_word)),
-            word_end.eq(complete & (spike_word == last_word[part_bits:])),
-            column_end.eq(word_end & (column == now.columns - 1)),
-            first.eq(now.first & (~readout | (column == 0))),
-            reads.eq(now.active & ~first),
-            go.eq(self.jobs.valid & self.sums.valid & self._room(m) & ~(fence & reads & self._held(m, go, fence))),
-            self.jobs.ready.eq(go & column_end),
-            self.sums.ready.eq(self.jobs.ready & ~now.keep),
-            self.parameters.enable.eq(self.jobs.valid),  # whether it goes or not: a short path to many memories
-            self.parameters.address.eq(now.parameter + word),
-            self.membrane_reads.enable.eq(go & reads),
-            self.membrane_reads.address.eq(membrane),
-            control.active.eq(now.active),
-            control.first.eq(first),
-            control.last.eq(now.last & (~readout | (column == now.columns - 1))),
-            control.final.eq(now.final & (column == now.columns - 1)),
-            control.part.eq(part),
-            control.complete.eq(complete),
-            control.job_end.eq(column_end),
-            control.membrane.eq(membrane),
-            control.result.eq(now.parameter + word - layer.parameter_base),
-            control.to.eq(to),
+            selector.column.eq(word.column if self.config.columns > 1 else 0),
+            selector.word.eq(word.chosen),
             selector.sums.eq(self.sums.payload),
         ]
-        with m.If(go):
-            # of a masked job one word stands for all of its spike word
-            following = Mux(now.active, word + 1, (spike_word + 1) << part_bits)
-            m.d.sync += [
-                word.eq(Mux(word_end, 0, following)),
-                beyond.eq(beyond + config.membrane_positions),
-            ]
-            with m.If(word_end):
-                m.d.sync += [
-                    column.eq(Mux(column_end, 0, column + 1)),
-                    beyond.eq(Mux(column_end | readout, 0, column + 1)),
-                ]
-        self._select(m, selector, column, word, moves=go & word_end, ends=column_end)
-        self._place(m, to, column, spike_word, moves=go & word_end, ends=column_end)
-        return go, control
+        valid, controls = Signal(STAGES), [self._begin(m, word)]  # at 1 ... cycles from the issue
+        m.d.sync += valid.eq(Cat(go, valid))
+        for number in range(1, STAGES + 1):
+            stage = Signal(controls[0].shape(), name=f"control_{number}", reset_less=True)
+            m.d.sync += stage.eq(controls[-1])
+            controls.append(stage)
+        m.d.sync += self.membrane_reads.enable.eq(go & word.reads)
+        m.d.comb += [
+            self.parameters.enable.eq(valid[READ - 1]),
+            self.parameters.address.eq(controls[READ].parameter),
+            self.membrane_reads.address.eq(controls[READ].membrane),
+        ]
+        lanes = self._integrate(m, selector, controls[LANES])
+        self._retire(m, valid, controls, lanes)
+        self._gather(m, valid, controls, placer, Cat(lane.spike for lane in lanes))
+        return m
+
+    def _take_jobs(self, m, walk, placer):
+        """Jobs into their queue, places into that of the placer, which has room where this has."""
+        taken, jobs = self.jobs.payload, BankQueue(layout=neuron_job(self.config))
+        m.submodules.jobs = jobs
+        m.d.sync += self.jobs.ready.eq(jobs.count < JOBS_AHEAD - 2)  # two may be on their way, one is the head
+        m.d.comb += [
+            jobs.write.eq(self.jobs.valid & self.jobs.ready),
+            *(jobs.entry[name].eq(taken[name]) for name, _ in job(self.config) if name != "to"),
+            jobs.entry.position.eq(taken.to.position),
+            jobs.take.eq(~jobs.valid | walk.jobs.ready),
+            walk.layer.eq(self.layer),
+            walk.jobs.valid.eq(jobs.valid),
+            walk.jobs.payload.eq(jobs.head),
+            placer.layer.eq(self.layer),
+            placer.write.eq(jobs.write),
+            placer.first.eq(taken.to),
+        ]
+
+    def _issue(self, m, walk):
+        """Whether the word at hand starts. Its sums must be there a cycle later, when they have been chosen."""
+        word, go, room, queue = walk.words.payload, Signal(), Signal(), m.submodules.queue
+        m.d.sync += room.eq(queue.count < QUEUE_DEPTH - STAGES - 1)  # with all that are on their way, and this one
+        there = self.follows | (self.sums.valid & ~self.sums.ready)
+        m.d.comb += [
+            go.eq(walk.words.valid & there & room & ~(word.held & self._held(m, go, word.fence))),
+            walk.words.ready.eq(go),
+        ]
+        m.d.sync += self.sums.ready.eq(go & word.word_end & word.last_column & ~word.keep)
+        return go
+
+    def _begin(self, m, word):
+        """What the stages have to know of a word."""
+        config, control, readout = self.config, Signal(_control(self.config)), Signal()
+        m.d.sync += readout.eq(self.layer.kind == Kind.READOUT)
+        m.d.comb += [
+            control.first.eq(word.first),
+            control.biased.eq(~readout | word.first),
+            control.fires.eq(~readout & word.active),
+            control.stores.eq(word.active & ~word.last),
+            control.final.eq(word.final),
+            control.part.eq(word.word[: ceil_log2(config.neuron_words_per_spike_word)]),
+            control.complete.eq(word.complete),
+            control.column_end.eq(word.word_end),
+            control.job_end.eq(word.word_end & word.last_column),
+            control.parameter.eq(word.parameter),
+            control.membrane.eq(word.membrane),
+            control.result.eq(word.parameter - self.layer.parameter_base),
+        ]
+        return control
 
     def _held(self, m, go, fence):
         """Whether potentials that were read since the last fence are still on their way back.
@@ -173,38 +196,9 @@ class NeuronUnit(wiring.Component):
             m.d.sync += wait.eq(wait - 1)
         return wait != 0
 
-    def _select(self, m, selector, column, word, *, moves, ends):
-        """The word of the column, or of the part of the lanes that the position has in a core of one column."""
-        config = self.config
-        if config.columns > 1:
-            m.d.comb += [selector.column.eq(column), selector.word.eq(word)]
-            return
-        first, part = Signal(range(config.neuron_words)), Signal(range(config.neuron_words + 1))
-        m.d.comb += selector.word.eq(first + word)
-        m.d.sync += part.eq(config.neuron_words >> self.layer.group)
-        with m.If(moves):
-            m.d.sync += first.eq(Mux(ends, 0, first + part))
-
-    def _place(self, m, to, column, spike_word, *, moves, ends):
-        """Where a spike word goes: the job's place, moved on by the columns and words before."""
-        first = self.jobs.payload.to
-        offset = Signal.like(first.offset)
-        m.d.comb += [
-            to.eq(first),
-            to.position.eq(first.position + column),
-            to.x.eq(first.x + column),
-            to.word.eq(first.word + spike_word),
-            to.offset.eq(first.offset + offset + spike_word),
-        ]
-        # two positions share a pooled word
-        stays = (self.layer.write == Write.POOL) & ~to.x[0]
-        with m.If(moves):
-            m.d.sync += offset.eq(Mux(ends, 0, offset + Mux(stays, 0, self.layer.output_position)))
-
     def _integrate(self, m, selector, control):
-        """The neurons; sums, parameters and potentials of their word are here two cycles after its issue."""
+        """The neurons."""
         config, layer, lanes = self.config, self.layer, []
-        readout = layer.kind == Kind.READOUT
         for i in range(config.neuron_lanes):
             m.submodules[f"lane_{i}"] = lane = NeuronLane(
                 sum_width=config.accumulator_width, width=config.potential_width
@@ -214,45 +208,48 @@ class NeuronUnit(wiring.Component):
                 lane.sum.eq(selector.chosen[i]),
                 lane.bias.eq(self.parameters.data[i].bias),
                 lane.negated_threshold.eq(self.parameters.data[i].negated_threshold),
-                lane.biased.eq(~readout | control.first),
+                lane.biased.eq(control.biased),
                 lane.kept.eq(self.membrane_reads.data[i]),
                 lane.first.eq(control.first),
-                lane.fires.eq(~readout & control.active),
+                lane.fires.eq(control.fires),
             ]
             lanes.append(lane)
         return lanes
 
-    def _retire(self, m, valid, control, lanes):
-        """Write potentials and class sums, gather the spike word."""
-        m.d.comb += [
-            self.membrane_writes.enable.eq(valid & control.active & ~control.last),
-            self.membrane_writes.address.eq(control.membrane),
-            self.results.enable.eq(valid & control.final),
-            self.results.address.eq(control.result),
+    def _retire(self, m, valid, controls, lanes):
+        """Write potentials and class sums in the stage before the last."""
+        before, control = controls[STAGES - 2], controls[STAGES - 1]
+        m.d.sync += [
+            self.membrane_writes.enable.eq(valid[STAGES - 3] & before.stores),
+            self.results.enable.eq(valid[STAGES - 3] & before.final),
         ]
+        m.d.comb += [self.membrane_writes.address.eq(control.membrane), self.results.address.eq(control.result)]
         for i, lane in enumerate(lanes):
             m.d.comb += [self.membrane_writes.data[i].eq(lane.left), self.results.data[i].eq(lane.left)]
-        m.d.sync += self.finished.eq(valid & control.job_end)
-        self._gather(m, valid, control, Cat(lane.spike for lane in lanes))
 
-    def _gather(self, m, valid, control, spikes):
+    def _gather(self, m, valid, controls, placer, spikes):
         """Words of `neuron_lanes` spikes into a spike word, and that into the queue."""
-        config, found = self.config, Signal(spike_word(self.config), reset_less=True)
-        complete = Signal()
+        config, found = self.config, Signal(self.config.word, reset_less=True)
+        control, last = controls[STAGES - 1], controls[STAGES]
         for part in range(config.neuron_words_per_spike_word):
-            with m.If(valid & (control.part == part)):
-                m.d.sync += found.spikes.word_select(part, config.neuron_lanes).eq(spikes)
-            with m.Elif(valid & (control.part == 0)):
-                m.d.sync += found.spikes.word_select(part, config.neuron_lanes).eq(0)
+            with m.If(valid[STAGES - 2] & (control.part == part)):
+                m.d.sync += found.word_select(part, config.neuron_lanes).eq(spikes)
+            with m.Elif(valid[STAGES - 2] & (control.part == 0)):
+                m.d.sync += found.word_select(part, config.neuron_lanes).eq(0)
+        leaves, fires, queue = Signal(), Signal(), m.submodules.queue
         m.d.sync += [
-            found.to.eq(control.to),
-            complete.eq(valid & control.complete & (self.layer.kind != Kind.READOUT)),
+            leaves.eq(valid[STAGES - 2] & control.complete),
+            fires.eq(self.layer.kind != Kind.READOUT),
+            self.finished.eq(valid[STAGES - 1] & last.job_end),
         ]
-        queue = m.submodules.queue
-        m.d.comb += [queue.w_data.eq(found), queue.w_en.eq(complete)]
-        wiring.connect(m, wiring.flipped(self.spikes), queue.r_stream)
-
-    def _room(self, m):
-        """Whether the queue has room for a word behind all that may be on their way."""
-        m.submodules.queue = queue = fifo.SyncFIFO(width=spike_word(self.config).size, depth=QUEUE_DEPTH)
-        return queue.level < QUEUE_DEPTH - STAGES
+        m.d.comb += [
+            placer.leaves.eq(leaves),
+            placer.column_end.eq(last.column_end),
+            placer.job_end.eq(last.job_end),
+            queue.write.eq(leaves & fires),
+            queue.entry.spikes.eq(found),
+            queue.entry.to.eq(placer.to),
+            self.spikes.valid.eq(queue.valid),
+            self.spikes.payload.eq(queue.head),
+            queue.take.eq(~queue.valid | self.spikes.ready),
+        ]

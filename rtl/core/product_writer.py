@@ -23,7 +23,7 @@ class ProductWriter(wiring.Component):
 
     Members
     -------
-    head_shift : In, log2 of the channels of a head, at most log2 of the lanes (larger heads: that)
+    head_shift : In, log2 of the channels of a head, at most log2 of the lanes (larger heads: that); constant
     requests : In(layouts.row_request)
     word : In, the word of V while requests add it
     values : Out, the bits that the array adds, when it wants them
@@ -65,18 +65,20 @@ class ProductWriter(wiring.Component):
             m.d.sync += following.eq(delayed[-1])
             delayed.append(following)
         m.d.comb += self.written.eq(delayed[-1])
-        m.d.sync += self.values.eq(self.word & self._same_head(m, delayed[stages(config)]))
+        m.d.sync += self.values.eq(self.word & self._same_head(m, delayed[stages(config) - 1]))
         return m
 
     def _same_head(self, m, of):
-        """Lanes whose channel has the head of the row's channel: they agree in the bits above `head_shift`."""
+        """Lanes whose channel has the head of the row's channel, a cycle later: they agree in the bits above
+        `head_shift`.
+        """
         lanes, banks = self.config.lanes, self.config.banks
         bits = ceil_log2(lanes)
         number = Cat(Cat(of.banks[i] for i in range(banks) if i >> b & 1).any() for b in range(ceil_log2(banks)))
         channel, matters = Signal(bits), Signal(bits)
         agrees = [Signal(bits, name="agrees_0"), Signal(bits, name="agrees_1")]  # with a lane's bit of 0, of 1
-        m.d.comb += [
-            channel.eq(Cat(number, of.row)),
+        m.d.comb += channel.eq(Cat(number, of.row))
+        m.d.sync += [
             matters.eq(Const((1 << bits) - 1, bits) << self.head_shift),
             agrees[0].eq(~(matters & channel)),
             agrees[1].eq(~matters | channel),

@@ -9,7 +9,8 @@ from .layouts import sums
 
 
 class SumSelector(wiring.Component):
-    """Chooses the `neuron_lanes` sums of a word of a column: latency 2, a word a cycle.
+    """Chooses the `neuron_lanes` sums of a word of a column, a word a cycle: the sums come a cycle after the choice,
+    what is chosen two cycles after the sums.
 
     Every word goes into a register of its own, which its reset clears unless it is the chosen one; what is left is an
     OR, a table of four inputs for three words a bit. The registers cost nothing: those behind tables are free. The
@@ -21,8 +22,8 @@ class SumSelector(wiring.Component):
 
     Members
     -------
-    sums : In(layouts.sums)
     column, word : In, of the chosen sums
+    sums : In(layouts.sums), a cycle later
     chosen : Out, ``[neuron lane]``: two numbers, of which one is zero
     """
 
@@ -48,7 +49,8 @@ class SumSelector(wiring.Component):
                 register = Signal(
                     data.ArrayLayout(lanes[0].shape(), size), name=f"gated_{column}_{word}", reset_less=True
                 )
-                here = (self.word == word) & (self.column == column)
+                here = Signal(name=f"here_{column}_{word}")
+                m.d.sync += here.eq((self.word == word) & (self.column == column))
                 given = [lanes[word * size + i] for i in range(size)]
                 m.d.sync += [into.eq(Mux(here, value, 0)) for into, value in zip(register, given, strict=True)]
                 gated.append(register)

@@ -12,7 +12,8 @@ from .layouts import WORD_BITS, bank_rows, product_write, row_request
 
 
 class WeightStore(wiring.Component):
-    """A block memory for each bank: requests go in, their rows come out two cycles later.
+    """A block memory for each bank: requests go in, their rows come out two cycles later,
+    their commands after one.
 
     Rows of all banks are written by a host, in words of 32 bits: row r of bank b is the host's row
     ``r * banks + b``, which starts at a multiple of the power of two of words that holds a row. Rows of K^T V are
@@ -80,8 +81,7 @@ class WeightStore(wiring.Component):
         for b in range(config.banks):
             chosen = Cat((wanted[i] & (bank == b if bank_bits else 1)) | written[b] for i in range(words))
             self._bank(m, b, to, content, chosen)
-        arriving = Signal.like(self.rows.command)
-        m.d.sync += [arriving.eq(self.requests.command), self.rows.command.eq(arriving)]
+        m.d.sync += self.rows.command.eq(self.requests.command)
         return m
 
     def _bank(self, m, b, to, content, chosen):

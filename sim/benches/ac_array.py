@@ -78,6 +78,8 @@ class Model:
         self.dut, self.config = dut, config
         self.acc = self.zero()
         self.sums, self.products, self.values, self.overs, self.taken = [], {}, {}, [], 0
+        self.followed = False
+        self.rows = self.no_rows()  # of the command that was put last
 
     def zero(self):
         return [[0] * self.config.lanes for _ in range(self.config.columns)]
@@ -90,8 +92,8 @@ class Model:
                 requests, values, products = random_kv(self.config)
                 for request, product in zip(requests, products, strict=True):
                     await self.put(request)
-                    self.values[cycle() + stages(self.config) - 1] = values
-                    self.products[cycle() + stages(self.config) + 1] = product
+                    self.values[cycle() + stages(self.config)] = values
+                    self.products[cycle() + stages(self.config) + 2] = product
                 continue
             while random.random() < idle:
                 await self.put(None)
@@ -103,11 +105,17 @@ class Model:
                 self.sums.append([list(row) for row in self.acc])
                 self.acc = self.zero()
         await self.put(None)
+        await self.put(None)
+
+    def no_rows(self):
+        return [dict(elements=random_row(self.config), gates=0)] * self.config.banks
 
     async def put(self, request):
+        """The command of a request; its rows come with the next command."""
         await FallingEdge(self.dut.clk)
-        nothing = dict(banks=[dict(elements=random_row(self.config), gates=0)] * self.config.banks, command=NO_COMMAND)
-        self.dut.rows.value = pack(bank_rows(self.config), request or nothing)
+        command = request["command"] if request else NO_COMMAND
+        self.dut.rows.value = pack(bank_rows(self.config), dict(banks=self.rows, command=command))
+        self.rows = request["banks"] if request else self.no_rows()
 
     async def watch(self):
         """The values when they are wanted, else anything; the products when they must be there."""
@@ -118,7 +126,10 @@ class Model:
             if cycle() in self.products:
                 layout = AcArray(config=self.config).products.shape()
                 assert unpack(layout, int(self.dut.products.value)) == self.products.pop(cycle())
-            self.taken += int(self.dut.sums__valid.value) & int(self.dut.sums__ready.value)
+            valid, ready = int(self.dut.sums__valid.value), int(self.dut.sums__ready.value)
+            assert valid or not self.followed, "sums follow"
+            self.followed = int(self.dut.follows.value)
+            self.taken += valid & ready
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -136,7 +147,7 @@ async def sums_equal_model(dut, idle, stall):
     assert [unpack(sums(config), bits) for bits in out.payloads] == model.sums
     assert len(model.sums) > 5 and not model.products
     if not stall:
-        assert out.cycles == [at + stages(config) + 2 for at in model.overs]
+        assert out.cycles == [at + stages(config) + 3 for at in model.overs]
 
 
 async def take_all(dut, stall):

@@ -1,4 +1,4 @@
-"""`SumSelector`: any word of any column, two cycles later."""
+"""`SumSelector`: any word of any column, two cycles after its sums."""
 
 import random
 
@@ -27,19 +27,20 @@ async def chooses_a_word(dut):
     config = CoreConfig(**parameters()["config"])
     await start(dut, sums=0, column=0, word=0)
     low, high = -1 << config.accumulator_width - 1, (1 << config.accumulator_width - 1) - 1
-    coming = [None, None]
+    coming, column, word = [None, None, None], 0, 0
+    await FallingEdge(dut.clk)
     for _ in range(300):
         lanes = [[random.randint(low, high) for _ in range(config.lanes)] for _ in range(config.columns)]
-        column, word = random.randrange(config.columns), random.randrange(config.neuron_words)
+        first = word * config.neuron_lanes
+        coming = [*coming[1:], lanes[column][first : first + config.neuron_lanes]]
         dut.sums.value = pack(sums(config), lanes)
+        column, word = random.randrange(config.columns), random.randrange(config.neuron_words)
         dut.column.value, dut.word.value = column, word
         await ReadOnly()
         if coming[0] is not None:
             pairs = unpack(dut_layout(config), int(dut.chosen.value))
             assert [sorted(pair, key=bool)[-1] for pair in pairs] == coming[0]
             assert all(0 in pair for pair in pairs)
-        first = word * config.neuron_lanes
-        coming = [coming[1], lanes[column][first : first + config.neuron_lanes]]
         await FallingEdge(dut.clk)
 
 

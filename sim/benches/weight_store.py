@@ -109,13 +109,14 @@ async def check_requests(dut, config, rows):
         waiting.append(request)
         await ReadOnly()
         if len(waiting) > LATENCY:
-            check_rows(config, rows, waiting.pop(0), unpack(bank_rows(config), int(dut.rows.value)))
+            found = unpack(bank_rows(config), int(dut.rows.value))
+            check_rows(config, rows, waiting.pop(0), found)
+            assert found["command"] == waiting[0]["command"]  # of the next rows
     await FallingEdge(dut.clk)
     dut.requests.value = 0
 
 
 def check_rows(config, rows, request, found):
-    assert found["command"] == request["command"]
     for bank, (asked, got) in enumerate(zip(request["banks"], found["banks"], strict=True)):
         assert got["gates"] == (asked["gates"] if asked["applies"] else 0)
         if got["gates"]:
