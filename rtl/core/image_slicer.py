@@ -1,6 +1,6 @@
 """Windows of adjacent pixels: which output positions see a set bit at a tap."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -19,7 +19,7 @@ class ImageSlicer(wiring.Component):
     one a position; gates are those of eighths of the lanes, so a position has ``8 / 2 ** group`` of them. Groups of
     more than one position have strides of 1, 2 or 4.
 
-    The word is kept whole, so that the next taps can see it. Latency 1 cycle, but for `positions` and `taps`.
+    The word is kept whole, so that the next taps can see it. Latency 1 cycle.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class ImageSlicer(wiring.Component):
     layer : In(layouts.DESCRIPTOR), constant while words come
     enable : In(1), a word comes
     word : In(config.word), pixel : In(range(config.word)), of the first tap and position
-    positions, taps : In, how many there are, a cycle later
+    positions, taps : In, how many there are
     kept : Out(config.word), the last word
     gates : Out(array of config.gates), of the taps in the last word
     """
@@ -55,29 +55,32 @@ class ImageSlicer(wiring.Component):
         config = self.config
         fine_bits = ceil_log2(min(COARSE, config.word))
         moved, fine = Signal(config.word), Signal(fine_bits)
+        valid, exist = Signal(config.gates), Signal(config.banks)  # gates of valid positions; taps
         with m.If(self.enable):
             m.d.sync += [
                 self.kept.eq(self.word),
                 moved.eq(self.word >> (self.pixel[fine_bits:] << fine_bits)),
                 fine.eq(self.pixel),
+                valid.eq(self._of_positions(m, Cat(g < self.positions for g in range(config.gates)))),
+                exist.eq(Cat(tap < self.taps for tap in range(config.banks))),
             ]
-        window = Signal(4 * config.gates + config.banks)
+        window, stride = Signal(4 * config.gates + config.banks), self.layer.field.stride
         m.d.comb += window.eq(moved >> fine)
-        for tap in range(config.banks):
-            self._cut(m, self.gates[tap], window[tap:], tap < self.taps)
+        for tap, gates in enumerate(self.gates):
+            seen = window[tap:]
+            by_stride = [Mux(stride[0], seen[g], Mux(stride[1], seen[2 * g], seen[4 * g])) for g in range(config.gates)]
+            of_tap = valid & exist[tap].replicate(config.gates)
+            m.d.comb += gates.eq(self._of_positions(m, Cat(by_stride)) & of_tap)
         return m
 
-    def _cut(self, m, gates, window, exists):
-        config, layer, seen = self.config, self.layer, Signal(self.config.gates)
-        for g in range(config.gates):
-            by_stride = Mux(layer.field.stride[0], window[g], Mux(layer.field.stride[1], window[2 * g], window[4 * g]))
-            m.d.comb += seen[g].eq(by_stride & (g < self.positions) & exists)
-        if config.columns > 1:
+    def _of_positions(self, m, seen):
+        """Gates from a bit a position."""
+        gates, parts = Signal(self.config.gates), ceil_log2(self.config.gates)
+        if self.config.columns > 1:
             m.d.comb += gates.eq(seen)
-            return
-        parts = ceil_log2(config.gates)
-        for part in range(config.gates):
-            with m.Switch(layer.group):
-                for shift in range(parts + 1):
-                    with m.Case(shift):
-                        m.d.comb += gates[part].eq(seen[part << shift >> parts])
+            return gates
+        with m.Switch(self.layer.group):
+            for shift in range(parts + 1):
+                with m.Case(shift):
+                    m.d.comb += gates.eq(Cat(seen[part << shift >> parts] for part in range(len(gates))))
+        return gates

@@ -115,9 +115,9 @@ class ScanCursor(wiring.Component):
             m.d.sync += [started.eq(self.items.valid), item.eq(self.items.payload)]
             self._begin(m, at, limits)
         with m.Elif(self.room):
-            with m.If(ends.item):
+            with m.If(ends.item):  # where the loops go from there means nothing
                 m.d.sync += started.eq(0)
-            with m.Elif(at.value):
+            with m.If(at.value):
                 m.d.sync += [at.value.eq(at.value_word != last_value), at.value_word.eq(at.value_word + 1)]
             with m.Elif(at.double):
                 m.d.sync += [at.double.eq(at.doubles != 0), at.doubles.eq(at.doubles - 1)]

@@ -66,8 +66,8 @@ class WordGatherer(wiring.Component):
             slicer.word.eq(Mux(coming.again, slicer.kept, found)),
             slicer.enable.eq(comes),
             slicer.pixel.eq(coming.pixel),
-            slicer.positions.eq(whole.positions),
-            slicer.taps.eq(whole.channels),
+            slicer.positions.eq(coming.positions),
+            slicer.taps.eq(coming.channels),
         ]
         m.d.sync += [
             Cat(asks, comes, cuts, valid).eq(Cat(taken, asks, comes, cuts)),

@@ -28,18 +28,19 @@ async def gates(dut):
     await start(dut, **dict.fromkeys("layer enable word pixel positions taps".split(), 0))
     before = 0
     for number in range(400):
+        enable = int(number == 0 or random.random() < 0.8)
         shift = random.randrange(config.gates.bit_length())
         stride = random.choice((1, 2, 4)) if shift else random.randint(1, 7)
         word, pixel = random.getrandbits(config.word), random.randrange(config.word)
-        positions, enable = random.randint(1, 1 << shift), int(number == 0 or random.random() < 0.8)
-        taps = random.randint(1, config.banks)
-        dut.layer.value = pack(DESCRIPTOR, {"group": shift, "field": {"stride": stride}})
+        positions, taps = random.randint(1, 1 << shift), random.randint(1, config.banks)
+        if enable:
+            dut.layer.value = pack(DESCRIPTOR, {"group": shift, "field": {"stride": stride}})
         dut.word.value, dut.enable.value, dut.pixel.value = word, enable, pixel
-        before = (word, pixel) if enable else before
-        await FallingEdge(dut.clk)
         dut.positions.value, dut.taps.value = positions, taps
+        before = (word, pixel, positions, taps, shift, stride) if enable else before
+        await FallingEdge(dut.clk)
         await ReadOnly()
-        kept, at = before
+        kept, at, positions, taps, shift, stride = before
         assert int(dut.kept.value) == kept
         found = int(dut.gates.value)
         for tap in range(config.banks):
