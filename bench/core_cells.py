@@ -76,7 +76,6 @@ CORES: dict[str, dict[str, Any]] = {
     "128 lanes, 4 banks, 16 neuron lanes": DIGITS | {"lanes": 128, "banks": 4, "neuron_lanes": 16},
     "48 lanes, words of 16": LARGER | {"lanes": 48, "word": 16, "neuron_lanes": 4},
     "32 lanes, 8 banks": LARGER | {"banks": 8},
-    "192 lanes, 4 banks, 16 neuron lanes": LARGER | {"lanes": 192, "banks": 4, "neuron_lanes": 16},
 }
 """One of a kind each: what a size costs is told by the cores that differ in it."""
 

@@ -69,7 +69,7 @@ def table(rows: list[dict[str, Any]]) -> Table:
     shown = Table(*names, title="Shipped models, ECP5")
     for row in rows:
         core = row["core"]
-        sizes = f"{core['lanes']} x {core['columns']}, {core['neuron_lanes']}"
+        sizes = f"{core['lanes']} x {core['columns']}, {core['banks']}, {core['neuron_lanes']}"
         clocks = " ".join(f"{mhz:g}" for mhz in row.get("clock_mhz", {}).values())
         cells = [f"{row['cells'][kind]:,}" for kind in KINDS]
         placing = (clocks, str(row.get("median_mhz", "")), str(row.get("ms", "")))

@@ -53,6 +53,8 @@ def build(
 
     name = target(board).name
     design = library.compile(load_network(model, steps), board=name, **asdict(sizes))
+    if design.why:
+        note(design.why)
     folder = output or folder_of(design.network.name) / name
     with bars() as shown:
         advance = shown.bar("Verilog", WHOLE)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from spikeloom.flow.cores import compile_for
+from spikeloom.cli.console import note
+from spikeloom.flow.cores import chosen_for
 from spikeloom.flow.images import Samples, load_samples
 from spikeloom.flow.simulation import MOST_SIMULATED as MOST_SIMULATED
 
@@ -80,9 +81,7 @@ Counters = Annotated[
     bool | None,
     typer.Option("--counters/--no-counters", help="Count all that the core does, or its cycles alone. Default: all."),
 ]
-Board = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Start from the core that suits a board, e.g. ulx3s-85f.")
-]
+Board = Annotated[str | None, typer.Option(metavar="NAME", help="Take the best core for a board, e.g. ulx3s-85f.")]
 TrainingData = Annotated[
     Path | None,
     typer.Option(
@@ -93,7 +92,7 @@ TrainingData = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """Of the core, as far as the user says; None follows from the board and the network."""
+    """Of the core, as far as the user says; None follows from the board and the network, see `chosen_for`."""
 
     lanes: Lanes = None
     word: Word = None
@@ -111,8 +110,13 @@ class Core(Sizes):
     board: Board = None
 
     def compile(self, network: Network) -> Compiled:
-        """The network on that core; see `compile_for`."""
-        return compile_for(network, **asdict(self))
+        """The network on that core, which is said where it was chosen for the board; see `chosen_for`."""
+        from spikeloom.gen.compiler import compile_plan
+
+        chosen = chosen_for(network, **asdict(self))
+        if chosen.why:
+            note(chosen.why)
+        return compile_plan(chosen.plan)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spikeloom.gen.compiler import Compiled
     from spikeloom.gen.plan import Plan
     from spikeloom.golden.network import Network
-    from spikeloom.rtl.core.config import CoreConfig
 
 
-def compile_for(network: Network, board: str | None = None, **sizes: int | None) -> Compiled:
-    """The network on the smallest core that runs it: of the sizes that are not None, else of those that suit the board.
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A core for a network."""
 
-    CompileError where no core runs it, or where the board has too little block memory for it.
+    plan: Plan
+    """The network on it."""
+    why: str = ""
+    """Why this core, in a line; empty where somebody named sizes, or no board."""
+
+
+def chosen_for(network: Network, board: str | None = None, **sizes: Any) -> Chosen:
+    """The smallest core of the sizes that are not None; where these leave its shape to a board, the best for that.
+
+    Of a shape that is given in part the rest is that of the board's demo. CompileError where no core runs the network,
+    or where the board has too little room for it.
     """
-    from spikeloom.gen.compiler import compile_plan
-
-    return compile_plan(_plan_for(network, board, sizes))
-
-
-def core_for(network: Network, board: str | None = None, **sizes: int | None) -> CoreConfig:
-    """The core of `compile_for`."""
-    return _plan_for(network, board, sizes).config
-
-
-def _plan_for(network: Network, board: str | None, sizes: dict[str, int | None]) -> Plan:
+    from spikeloom.gen.explore import best
     from spikeloom.gen.resources import check_device
-    from spikeloom.gen.sizing import plan_smallest
+    from spikeloom.gen.sizing import SHAPE, plan_smallest
     from spikeloom.gen.targets import target
 
-    chosen = {key: value for key, value in sizes.items() if value is not None}
+    given = {key: value for key, value in sizes.items() if value is not None}
     if board is None:
-        return plan_smallest(network, **chosen)
+        return Chosen(plan=plan_smallest(network, **given))
     device = target(board)
-    plan = plan_smallest(network, **{**device.core, **chosen})
+    if not given.keys() & set(SHAPE):
+        choice = best(network, device, given)
+        return Chosen(plan=choice.candidate.plan, why=choice.why)
+    plan = plan_smallest(network, **{**device.core, **given})
     check_device(plan.config, device)
-    return plan
+    return Chosen(plan=plan)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from spikeloom.common.cache import Kept, code_hash, kept, versions
 from spikeloom.common.files import data_hash, file_hash, writable_folder, write_text
 from spikeloom.common.folders import folder_of
-from spikeloom.flow.cores import core_for
+from spikeloom.flow.cores import chosen_for
 from spikeloom.flow.images import Samples, load_samples
 from spikeloom.flow.models import Checkpoint, load_checkpoint, quantized, time_steps
 from spikeloom.flow.progress import Advance, Bars
@@ -156,10 +156,11 @@ def _measured(checkpoint: Checkpoint, images: int | None, path: Path, advance: A
 
 
 def _compile(network: Network, samples: Samples, board: str, folder: Path, shown: Bars) -> tuple[Kept, dict[str, int]]:
-    """Verilog and test vectors for the core that suits the board; the result and the core's fields."""
+    """Verilog and test vectors for the board's core for a demo; the result and the core's fields."""
     from spikeloom.gen.targets import target
 
-    config, cells = core_for(network, board), target(board).cells
+    device = target(board)
+    config, cells = chosen_for(network, board, **device.core).plan.config, device.cells
 
     def make() -> dict[str, Any]:
         from spikeloom.flow.export import export

@@ -47,6 +47,8 @@ class Design:
     """The network's plan and Program."""
     board: str | None
     """The board that the core was chosen for, if any."""
+    why: str = ""
+    """Why this core, in a line, where it is the best for the board."""
 
     def __repr__(self) -> str:
         board = "" if self.board is None else f", for {self.board}"
@@ -166,19 +168,21 @@ def compile(
     accumulator_width: int | None = None,
     counters: bool | None = None,
 ) -> Design:
-    """The network on the smallest core that runs it: of the given sizes, else of those that suit the board.
+    """The network on the smallest core that runs it, of the given sizes; of none, on the best core for the board.
 
     board: a name of `spikeloom info --boards`. lanes: output channels accumulated at once; word: bits of a spike word;
     columns: positions that share a weight row; banks: events a cycle; neuron_lanes: neurons updated a cycle.
     accumulator_width: bits. counters: whether the core counts what it does, or cycles alone; all when None.
     CompileError, a ValueError, says which layer does not fit and what would help.
     """
-    from spikeloom.flow.cores import compile_for
+    from spikeloom.flow.cores import chosen_for
+    from spikeloom.gen.compiler import compile_plan
 
     network = network_of(source)
     sizes = {"lanes": lanes, "word": word, "columns": columns, "banks": banks, "neuron_lanes": neuron_lanes}
     sizes |= {"accumulator_width": accumulator_width, "counters": counters}
-    return Design(compiled=compile_for(network, board, **sizes), board=board)
+    chosen = chosen_for(network, board, **sizes)
+    return Design(compiled=compile_plan(chosen.plan), board=board, why=chosen.why)
 
 
 def simulate(

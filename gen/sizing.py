@@ -134,7 +134,8 @@ def plan_smallest(network: Network, **chosen: int) -> Plan:
     _check_possible(plan)
     sizes = asdict(trial) | {need.limit: need.least for need in needs(plan)}
     sizes["weight_rows"] = trial.banks * _whole_blocks(sizes["weight_rows"] // trial.banks)
-    sizes["potential_width"] = max(sizes["potential_width"], sizes["accumulator_width"])
+    accumulator = chosen.get("accumulator_width", sizes["accumulator_width"])
+    sizes["potential_width"] = max(sizes["potential_width"], accumulator)
     plan = replace(plan, config=CoreConfig(**(sizes | chosen)))
     check_fits(plan)
     return plan

@@ -1,4 +1,4 @@
-"""Boards, the devices on them, and the core that suits each."""
+"""Boards, the devices on them, and the core of a demo on each."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class Target:
     luts: look-up tables of four inputs.
     block_rams: DP16KD, of 18 kbit each.
     clock_hz: wanted clock of the core, in hertz.
-    core: keyword arguments of the `CoreConfig` that suits the device; what is left out depends on the model.
+    core: keyword arguments of the `CoreConfig` of a demo, which is placed in minutes; for what a user leaves out who
+        gives some of a core's sizes, too. What is left out here depends on the model.
     """
 
     name: str

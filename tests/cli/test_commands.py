@@ -5,7 +5,7 @@ import multiprocessing
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -272,6 +272,31 @@ def test_regress_random_that_fails(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(fuzz.Bench, "failure", lambda self, case: None)
     record = as_json(capsys, "--build-dir", str(tmp_path), "regress", "--again", str(path))
     assert record == {"passed": True, "difference": None}
+
+
+def test_commands_agree_on_the_core_for_a_board_and_say_why(capsys, monkeypatch):
+    from spikeloom.flow import library
+    from spikeloom.gen.toolchain.environment import BuildError
+
+    built = []
+
+    def no_tools(design, **more):
+        built.append(design.core)
+        raise BuildError("no tools")
+
+    monkeypatch.setattr(library, "build", no_tools)
+    chosen = library.compile("tiny.safetensors", board="ulx3s-45f")
+    why = f"{chosen.why}\n"
+    assert chosen.core.summary in why and "fit ulx3s-45f" in why
+    core = json.loads(json.dumps(asdict(chosen.core)))
+    assert run(["build", "tiny.safetensors", "--board", "ulx3s-45f"]) and why in capsys.readouterr().err
+    assert built == [chosen.core]
+    for command in ("estimate", "compile"):
+        arguments = [command, "tiny.safetensors", "--data", "random", "--board", "ulx3s-45f"]
+        assert run([*arguments, "--json"]) == 0
+        shown = capsys.readouterr()
+        assert json.loads(shown.out)["core"] == core and why in shown.err
+        assert as_json(capsys, *arguments, "--lanes", "16", "--neuron-lanes", "2")["core"]["lanes"] == 16
 
 
 def test_build_reports_timing_in_its_exit_code(capsys, monkeypatch):

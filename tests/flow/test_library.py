@@ -152,6 +152,20 @@ def test_simulate_a_design_into_a_folder_with_progress(tiny, place):
     assert (report.sums == spikeloom.execute(tiny, images).sums).all() and list((place / "s").iterdir())
 
 
+def test_a_board_gets_the_best_core_unless_a_size_is_given(tiny):
+    from spikeloom.gen.explore import best
+    from spikeloom.gen.targets import target
+
+    board = target("ulx3s-85f")
+    design, choice = spikeloom.compile(tiny, board="ulx3s-85f"), best(tiny, board, {})
+    assert design.core == choice.candidate.config and design.why == choice.why
+    wide = spikeloom.compile(tiny, board="ulx3s-85f", accumulator_width=24, counters=False)
+    assert wide.core.accumulator_width == 24 and not wide.core.counters and "that fit ulx3s-85f" in wide.why
+    by_hand = spikeloom.compile(tiny, board="ulx3s-85f", banks=2)
+    assert (by_hand.core.lanes, by_hand.core.banks, by_hand.why) == (board.core["lanes"], 2, "")
+    assert spikeloom.compile(tiny).why == ""
+
+
 def test_build_wants_a_board_and_gives_its_report(tiny, place, monkeypatch):
     from spikeloom.gen.toolchain import build
 
