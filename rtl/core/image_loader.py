@@ -11,6 +11,17 @@ from .layouts import DESCRIPTOR, coordinate, image_hop
 
 PIXEL_BITS = 8
 
+_LOOPS = {"row": "height", "x": "width", "channel": "tile_tail"}
+_LAST = data.StructLayout(
+    {
+        **{name: DESCRIPTOR[field].shape for name, field in _LOOPS.items()},
+        "word": DESCRIPTOR["field"].shape["words"].shape,
+    }
+)
+"""Of the layer: the last of each loop, in registers."""
+
+_ENDS = data.StructLayout(dict.fromkeys((*_LOOPS, "word"), 1))
+
 
 class ImageLoader(wiring.Component):
     """Takes the pixels of one image, rows by columns by channels, and writes each row of a channel as bitmaps.
@@ -20,7 +31,8 @@ class ImageLoader(wiring.Component):
     the other in this order.
 
     Two rows are buffered: one comes while the other is written. A cycle a pixel; of a row and channel a cycle for
-    each pixel in its words (``(words - 1) * hop + word``), and 9 a word for its planes.
+    each pixel in its words (``(words - 1) * hop + word``), and 9 a word for its planes. The first pixel is taken two
+    cycles after `active`; `done` comes a cycle later than the buffer is empty.
 
     Parameters
     ----------
@@ -29,7 +41,7 @@ class ImageLoader(wiring.Component):
     Members
     -------
     layer : In(layouts.DESCRIPTOR), an IMAGE: `width`, `height`, `tile_tail` channels, `field.words` of a row of a
-        channel, `field.padding`: the edge, `output`
+        channel, `field.padding`: the edge, `output`; constant from the cycle before `active` on
     active : In(1), held until `done`
     pixels : In(stream of unsigned(8))
     writes : Out(MemoryWritePort), of the activation memory
@@ -53,35 +65,58 @@ class ImageLoader(wiring.Component):
         m.submodules.rows = rows = memory.Memory(
             shape=PIXEL_BITS, depth=2 << ceil_log2(self.config.row_pixels), init=[], attrs={"no_rw_check": 1}
         )
+        layer, last = self.layer, Signal(_LAST)
+        m.d.sync += [
+            last.row.eq(layer.height - 1),
+            last.x.eq(layer.width - 1),
+            last.channel.eq(layer.tile_tail - 1),
+            last.word.eq(layer.field.words - 1),
+        ]
         full = Signal(2)  # which rows of the buffer wait to be written, or are
-        filled, emptied = self._take(m, rows.write_port(), full), self._write(m, rows.read_port(), full)
+        filled = self._take(m, rows.write_port(), full, last)
+        emptied = self._write(m, rows.read_port(), full, last)
         m.d.sync += full.eq((full | filled) & ~emptied)
         return m
 
-    def _take(self, m, write, full):
-        """Pixels into the buffer. Returns the row that is complete in this cycle, one-hot."""
-        layer, taken, row_end = self.layer, Signal(), Signal()
-        bank, rows = Signal(), Signal.like(layer.height)
-        channel, x = Signal.like(layer.tile_tail), Signal.like(layer.width)
-        index = Signal(ceil_log2(self.config.row_pixels))
-        pixel_end = channel == layer.tile_tail - 1
+    def _take(self, m, write, full, last):
+        """Pixels into the buffer. Returns the row that is complete in this cycle, one-hot.
+
+        What the next pixel is, and whether there is room for it, is in registers: the host's offer comes late.
+        """
+        left, ended = Signal(_LAST), Signal(_ENDS)  # after the pixel that comes; which loops end with it
+        runs, more, ready, taken, row_end = Signal(), Signal(), Signal(), Signal(), Signal()
+        bank, index = Signal(), Signal(ceil_log2(self.config.row_pixels))
         m.d.comb += [
-            self.pixels.ready.eq(self.active & (rows != layer.height) & ~full.bit_select(bank, 1)),
-            taken.eq(self.pixels.ready & self.pixels.valid),
-            row_end.eq(taken & pixel_end & (x == layer.width - 1)),
-            write.en.eq(taken),
-            write.addr.eq(Cat(index, bank)),
-            write.data.eq(self.pixels.payload),
+            self.pixels.ready.eq(ready),
+            taken.eq(ready & self.pixels.valid),
+            row_end.eq(taken & ended.channel & ended.x),
         ]
-        with m.If(taken):
-            m.d.sync += [index.eq(index + 1), channel.eq(Mux(pixel_end, 0, channel + 1)), x.eq(x + pixel_end)]
+        m.d.sync += [runs.eq(self.active), write.en.eq(taken)]
+        m.d.sync += [write.addr.eq(Cat(index, bank)), write.data.eq(self.pixels.payload)]
+
+        def count(name):
+            """Down to 0, and again."""
+            again = ended[name] | ~runs
+            m.d.sync += [
+                left[name].eq(Mux(again, last[name], left[name] - 1)),
+                ended[name].eq(Mux(again, last[name] == 0, left[name] == 1)),
+            ]
+
+        with m.If(taken | ~runs):
+            count("channel")
+            m.d.sync += index.eq(index + 1)
+        with m.If(taken & ended.channel | ~runs):
+            count("x")
+        with m.If(row_end | ~runs):
+            count("row")
+            m.d.sync += [index.eq(0), more.eq(~runs | ~ended.row)]
         with m.If(row_end):
-            m.d.sync += [index.eq(0), x.eq(0), bank.eq(~bank), rows.eq(rows + 1)]
-        with m.If(self.done):
-            m.d.sync += rows.eq(0)
+            m.d.sync += [bank.eq(~bank), ready.eq(~ended.row & ~full.bit_select(~bank, 1))]
+        with m.Elif(~ready):
+            m.d.sync += ready.eq(runs & more & ~full.bit_select(bank, 1))
         return Cat(row_end & ~bank, row_end & bank)
 
-    def _write(self, m, read, full):
+    def _write(self, m, read, full, last):
         """Rows of the buffer into the planes' words. Returns the row that is done in this cycle, one-hot."""
         layer, config = self.layer, self.config
         hop = image_hop(config.word)
@@ -97,21 +132,25 @@ class ImageLoader(wiring.Component):
                     "left": range(config.word + 1),  # pixels until the word is complete
                     "plane": range(PIXEL_BITS),
                     "offset": config.address_width,  # of the word in a plane
-                    "address": config.address_width,  # of the word in the plane at hand
+                    "first": config.address_width,  # its address in the first plane
+                    "address": config.address_width,  # in the plane at hand
                 }
             )
         )
+        ended, row_end = Signal(_ENDS), Signal()  # which loops end with the word
         inside, comes, pixel = Signal(), Signal(), Signal(PIXEL_BITS)
         bits = [Signal(config.word, name=f"plane_{b}") for b in range(PIXEL_BITS)]
-        word_end, row_end = at.word == layer.field.words - 1, Signal()
-        m.d.comb += [
-            read.addr.eq(Cat(at.index, at.bank)),
-            read.en.eq(1),
-            pixel.eq(Mux(inside, read.data, 0)),
+        m.d.comb += [read.addr.eq(Cat(at.index, at.bank)), read.en.eq(1), pixel.eq(Mux(inside, read.data, 0))]
+        m.d.sync += [
+            *(ended[name].eq(at[name] == last[name]) for name in ("row", "channel", "word")),
+            at.first.eq(layer.output.base + at.offset),
+            self.writes.enable.eq(0),
             self.writes.address.eq(at.address),
             self.writes.data.eq(Cat(bits).word_select(at.plane, config.word)),
+            self.done.eq(row_end & ended.row),
+            comes.eq(0),
+            inside.eq((at.x >= 0) & (at.x < layer.width)),
         ]
-        m.d.sync += [comes.eq(0), inside.eq((at.x >= 0) & (at.x < layer.width))]
         with m.If(comes):
             m.d.sync += [kept.eq(Cat(kept[1:], pixel[b])) for b, kept in enumerate(bits)]
 
@@ -123,7 +162,6 @@ class ImageLoader(wiring.Component):
         with m.FSM():
             with m.State("WAIT"):
                 begin(0)
-                m.d.sync += at.address.eq(layer.output.base + at.offset)
                 with m.If(full.bit_select(at.bank, 1)):
                     m.next = "READ"
             with m.State("READ"):
@@ -133,22 +171,21 @@ class ImageLoader(wiring.Component):
                 with m.If(at.left == 1):
                     m.next = "SHIFT"
             with m.State("SHIFT"):  # the last pixel comes
+                m.d.sync += at.address.eq(at.first)
                 m.next = "WRITE"
             with m.State("WRITE"):
-                m.d.comb += self.writes.enable.eq(1)
+                m.d.sync += self.writes.enable.eq(1)
                 m.d.sync += [at.plane.eq(at.plane + 1), at.address.eq(at.address + layer.output.plane)]
                 with m.If(at.plane == PIXEL_BITS - 1):
-                    m.d.sync += [at.offset.eq(at.offset + 1), at.address.eq(layer.output.base + at.offset + 1)]
-                    m.d.sync += [at.word.eq(at.word + 1), at.left.eq(hop)]
+                    m.d.sync += [at.offset.eq(at.offset + 1), at.word.eq(at.word + 1), at.left.eq(hop)]
                     m.next = "READ"
-                    with m.If(word_end):
+                    with m.If(ended.word):
                         begin(at.channel + 1)
-                        with m.If(at.channel == layer.tile_tail - 1):
+                        with m.If(ended.channel):
                             m.d.comb += row_end.eq(1)
                             m.next = "WAIT"
         with m.If(row_end):
             m.d.sync += [at.bank.eq(~at.bank), at.row.eq(at.row + 1)]
-            with m.If(at.row == layer.height - 1):
-                m.d.comb += self.done.eq(1)
+            with m.If(ended.row):
                 m.d.sync += [at.row.eq(0), at.offset.eq(0)]
         return Cat(row_end & ~at.bank, row_end & at.bank)

@@ -17,7 +17,8 @@ class WeightStore(wiring.Component):
 
     Rows of all banks are written by a host, in words of 32 bits: row r of bank b is the host's row
     ``r * banks + b``, which starts at a multiple of the power of two of words that holds a row. Rows of K^T V are
-    written whole. A row must not be read in the cycle in which it is written.
+    written whole. A row must not be read in the cycle in which it is written, for the host one after `writes`, nor may
+    the host write while rows of K^T V are written.
 
     A request a cycle, a row of each bank.
 
@@ -65,24 +66,36 @@ class WeightStore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, words = self.config, self.words
-        word_bits, bank_bits = ceil_log2(words), ceil_log2(config.banks)
-        address = self.writes.address
-        word, bank, row = address[:word_bits], address[word_bits:][:bank_bits], address[word_bits + bank_bits :]
-        whole, written = Signal(), self.written.banks | self.cleared.banks
-        m.d.comb += whole.eq(written.any())
-        to, content = Signal(config.row_width), Signal(words * WORD_BITS)
+        host = self._host(m)
+        product, written = self.written.banks.any(), self.written.banks | self.cleared.banks
+        row, products = Signal(config.row_width), Signal(words * WORD_BITS)
         m.d.comb += [
-            to.eq(Mux(self.written.banks.any(), self.written.row, Mux(whole, self.cleared.row, row))),
-            content.eq(Mux(self.written.banks.any(), self.products, Mux(whole, 0, self.writes.data).replicate(words))),
+            row.eq(Mux(product, self.written.row, 0) | Mux(self.cleared.banks.any(), self.cleared.row, 0) | host.row),
+            products.eq(Mux(product, self.products, 0)),
         ]
-        wanted = [Signal(name=f"wanted_{i}") for i in range(words)]
-        for i in range(words):
-            m.d.comb += wanted[i].eq(self.writes.enable & (word == i if word_bits else 1))
+        content = products | host.data.replicate(words)
         for b in range(config.banks):
-            chosen = Cat((wanted[i] & (bank == b if bank_bits else 1)) | written[b] for i in range(words))
-            self._bank(m, b, to, content, chosen)
+            chosen = Cat((host.words[i] & host.banks[b]) | written[b] for i in range(words))
+            self._bank(m, b, row, content, chosen)
         m.d.sync += self.rows.command.eq(self.requests.command)
         return m
+
+    def _host(self, m):
+        """What the host writes, a cycle later, decoded; all zero while it does not: one choice less before a memory."""
+        config, address = self.config, self.writes.address
+        word_bits, bank_bits = ceil_log2(self.words), ceil_log2(config.banks)
+        word, bank, row = address[:word_bits], address[word_bits:][:bank_bits], address[word_bits + bank_bits :]
+        host = Signal(
+            data.StructLayout(
+                {"words": self.words, "banks": config.banks, "row": config.row_width, "data": WORD_BITS},
+            )
+        )
+        m.d.sync += host.eq(0)
+        with m.If(self.writes.enable):
+            m.d.sync += [host.row.eq(row), host.data.eq(self.writes.data)]
+            m.d.sync += host.words.eq(Cat(word == i if word_bits else 1 for i in range(self.words)))
+            m.d.sync += host.banks.eq(Cat(bank == b if bank_bits else 1 for b in range(config.banks)))
+        return host
 
     def _bank(self, m, b, to, content, chosen):
         """The memory of a bank; latency 2: its output is registered, and so is the gate."""

@@ -50,6 +50,7 @@ async def planes(dut, idle):
     for channels in (1, 3, 2, 1):
         layer, pixels, wanted = random_image(config, channels)
         dut.layer.value = pack(DESCRIPTOR, layer)
+        await FallingEdge(dut.clk)
         dut.active.value = 1
         sent = [p for row in pixels for column in row for p in column]
         cocotb.start_soon(send(dut, "pixels", sent, idle=idle))
@@ -73,8 +74,8 @@ async def planes(dut, idle):
 
 
 def most_cycles(config, layer):
-    """The first row comes, then each is written, or comes where that takes longer."""
+    """To begin and to end 3; the first row comes, then each is written, or comes where that takes longer."""
     words, channels = layer["field"]["words"], layer["tile_tail"]
     of_a_row = channels * ((words - 1) * config.word // 2 + config.word + 9 * words) + 2
     comes = layer["width"] * channels
-    return comes + layer["height"] * max(of_a_row, comes + 2)
+    return 3 + comes + layer["height"] * max(of_a_row, comes + 2)
