@@ -1,6 +1,6 @@
 """Weight rows in on-chip memory, K^T V among them."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -17,8 +17,8 @@ class WeightStore(wiring.Component):
 
     Rows of all banks are written by a host, in words of 32 bits: row r of bank b is the host's row
     ``r * banks + b``, which starts at a multiple of the power of two of words that holds a row. Rows of K^T V are
-    written whole. A row must not be read in the cycle in which it is written, for the host one after `writes`, nor may
-    the host write while rows of K^T V are written.
+    written whole. A row must not be read in the cycle in which it is written: that of `written`, and the one after
+    `cleared` and `writes`. No two of them write in the same cycle.
 
     A request a cycle, a row of each bank.
 
@@ -66,36 +66,39 @@ class WeightStore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, words = self.config, self.words
-        host = self._host(m)
-        product, written = self.written.banks.any(), self.written.banks | self.cleared.banks
-        row, products = Signal(config.row_width), Signal(words * WORD_BITS)
-        m.d.comb += [
-            row.eq(Mux(product, self.written.row, 0) | Mux(self.cleared.banks.any(), self.cleared.row, 0) | host.row),
-            products.eq(Mux(product, self.products, 0)),
-        ]
-        content = products | host.data.replicate(words)
+        parts, products = self._parts(m), Value.cast(self.products)
+        content = Cat(Mux(parts.words[i], parts.data, products.word_select(i, WORD_BITS)) for i in range(words))
         for b in range(config.banks):
-            chosen = Cat((host.words[i] & host.banks[b]) | written[b] for i in range(words))
-            self._bank(m, b, row, content, chosen)
+            written = self.written.banks[b]
+            chosen = Cat((parts.words[i] & parts.banks[b]) | written for i in range(words))
+            self._bank(m, b, parts.rows[b] | Mux(written, self.written.row, 0), content, chosen)
         m.d.sync += self.rows.command.eq(self.requests.command)
         return m
 
-    def _host(self, m):
-        """What the host writes, a cycle later, decoded; all zero while it does not: one choice less before a memory."""
+    def _parts(self, m):
+        """What the host writes, or all words of rows that are cleared, a cycle later; all zero while nothing is.
+
+        Each word's choice and each bank's row have registers of their own, so that none goes to all memories.
+        """
         config, address = self.config, self.writes.address
         word_bits, bank_bits = ceil_log2(self.words), ceil_log2(config.banks)
-        word, bank, row = address[:word_bits], address[word_bits:][:bank_bits], address[word_bits + bank_bits :]
-        host = Signal(
-            data.StructLayout(
-                {"words": self.words, "banks": config.banks, "row": config.row_width, "data": WORD_BITS},
-            )
-        )
-        m.d.sync += host.eq(0)
-        with m.If(self.writes.enable):
-            m.d.sync += [host.row.eq(row), host.data.eq(self.writes.data)]
-            m.d.sync += host.words.eq(Cat(word == i if word_bits else 1 for i in range(self.words)))
-            m.d.sync += host.banks.eq(Cat(bank == b if bank_bits else 1 for b in range(config.banks)))
-        return host
+        layout = {"words": self.words, "banks": config.banks, "data": WORD_BITS}
+        parts = Signal(data.StructLayout({**layout, "rows": data.ArrayLayout(config.row_width, config.banks)}))
+        coming, row = Signal(data.StructLayout(layout)), Signal(config.row_width)
+        with m.If(self.cleared.banks.any()):
+            m.d.comb += [coming.words.eq(~0), coming.banks.eq(self.cleared.banks), row.eq(self.cleared.row)]
+        with m.Elif(self.writes.enable):
+            m.d.comb += [
+                coming.words.eq(1 << address[:word_bits]),
+                coming.banks.eq(1 << address[word_bits:][:bank_bits]),
+                coming.data.eq(self.writes.data),
+                row.eq(address[word_bits + bank_bits :]),
+            ]
+        m.d.sync += [
+            *(parts[name].eq(coming[name]) for name in layout),
+            *(parts.rows[b].eq(Mux(coming.banks[b], row, 0)) for b in range(config.banks)),
+        ]
+        return parts
 
     def _bank(self, m, b, to, content, chosen):
         """The memory of a bank; latency 2: its output is registered, and so is the gate."""
