@@ -70,6 +70,7 @@ def needs(plan: Plan) -> list[Need]:
             layer=network.layers[0].name,
             remedy="smaller or grey images",
         ),
+        _most(plan, "side", _side, "smaller images or earlier pooling"),
         Need(limit="classes", least=network.classes, layer=network.layers[-1].name, remedy="fewer classes"),
     ]
 
@@ -189,6 +190,11 @@ def _total(plan: Plan, limit: str, amount: Amount, remedy: str) -> Need:
 
 def _weight_bits(plan: LayerPlan) -> int:
     return 0 if plan.layer.weight is None else plan.layer.weight_bits
+
+
+def _side(plan: LayerPlan) -> int:
+    layer = plan.layer
+    return max(layer.height_in, layer.width_in, layer.height_out, layer.width_out, plan.height, plan.width)
 
 
 def _membrane_positions(plan: LayerPlan) -> int:

@@ -27,7 +27,9 @@ CORES = (
     CoreConfig(lanes=48, columns=2, banks=4, neuron_lanes=16, weight_width=8, **_SIZES),  # words of 16 bits
     CoreConfig(lanes=8, columns=4, banks=2, neuron_lanes=1, weight_width=4, **_SIZES),
     CoreConfig(lanes=32, word=8, columns=1, banks=8, neuron_lanes=4, weight_width=4, **_SIZES),
-    CoreConfig(lanes=8, columns=4, neuron_lanes=4, weight_width=8, counters=False, **_SIZES),  # as small cores are
+    CoreConfig(
+        lanes=8, columns=4, neuron_lanes=4, weight_width=8, side=32, counters=False, **_SIZES
+    ),  # as small cores are
 )
 
 

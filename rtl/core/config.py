@@ -9,6 +9,7 @@ USUAL_WORD = 32
 """Bits of a spike word where nobody says otherwise."""
 MOST_WORD = 64
 MOST_LANES = 256
+LONGEST_SIDE = 1023
 LANE_GROUPS = 8
 """Parts of the lanes that an event can be added to by themselves, in a core of one column."""
 
@@ -33,6 +34,7 @@ class CoreConfig:
     classes: largest number of class sums.
     word: bits of a spike word, channels of a tensor or pixels of an image row; a power of two that divides `lanes`, at
         most 64. Default: 32, or the most that divides `lanes`.
+    side: rows or columns of the largest image or layer, at most 1023; counters of positions are as wide as that needs.
     counters: whether it counts what it does (`counters.COUNTERS`); else cycles alone.
     """
 
@@ -51,6 +53,7 @@ class CoreConfig:
     row_pixels: int = 64
     classes: int = 16
     word: int = 0
+    side: int = LONGEST_SIDE
     counters: bool = True
 
     def __post_init__(self) -> None:
@@ -83,6 +86,8 @@ class CoreConfig:
                 f"potential_width must be in accumulator_width..32, not {self.potential_width!r} "
                 f"(accumulator_width is {self.accumulator_width!r})"
             )
+        if self.side > LONGEST_SIDE:
+            raise ValueError(f"side must be at most {LONGEST_SIDE}, not {self.side!r}")
         if self.banks not in (1, 2, 4, 8):
             raise ValueError(f"banks must be 1, 2, 4 or 8, not {self.banks!r}")
         if self.banks > self.word:
@@ -100,6 +105,16 @@ class CoreConfig:
     def address_width(self) -> int:
         """Bits of an activation address."""
         return max(1, ceil_log2(self.activation_words))
+
+    @property
+    def side_width(self) -> int:
+        """Bits of a number of rows or columns."""
+        return ceil_log2(self.side + 1)
+
+    @property
+    def position_width(self) -> int:
+        """Bits of a number of positions of a layer."""
+        return min(16, ceil_log2(self.side**2 + 1))
 
     @property
     def gates(self) -> int:

@@ -127,7 +127,7 @@ class ImageLoader(wiring.Component):
                     "row": layer.height.shape(),
                     "channel": layer.tile_tail.shape(),
                     "word": layer.field.words.shape(),
-                    "x": coordinate(),
+                    "x": coordinate(config),
                     "index": ceil_log2(config.row_pixels),  # of the pixel in the buffer
                     "left": range(config.word + 1),  # pixels until the word is complete
                     "plane": range(PIXEL_BITS),

@@ -13,6 +13,7 @@ from .time_mask import TimeMaskController
 def _walk(config: CoreConfig) -> data.StructLayout:
     """Where the loops of a layer are, loop by loop: its index and the addresses at which its present pass began."""
     layer, address = {name: field.shape for name, field in DESCRIPTOR}, config.address_width
+    side, position = config.side_width, config.position_width
     return data.StructLayout(
         {
             "tile": data.StructLayout(
@@ -35,11 +36,9 @@ def _walk(config: CoreConfig) -> data.StructLayout:
                     "residual": address,
                 }
             ),
-            "token": data.StructLayout({"index": layer["positions"], "offset": address}),  # from the step's first token
-            "row": data.StructLayout({"y": layer["height"], **_at(config), "in_y": coordinate()}),
-            "group": data.StructLayout(
-                {"x": layer["width"], "position": layer["positions"], **_at(config), "in_x": coordinate()}
-            ),
+            "token": data.StructLayout({"index": position, "offset": address}),  # from the step's first token
+            "row": data.StructLayout({"y": side, **_at(config), "in_y": coordinate(config)}),
+            "group": data.StructLayout({"x": side, "position": position, **_at(config), "in_x": coordinate(config)}),
         }
     )
 
@@ -57,8 +56,8 @@ def _group(config: CoreConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "positions": position_count(config),
-            "last_x": DESCRIPTOR["width"].shape,  # of the last group in a row: its first position
-            "in_x": coordinate(),
+            "last_x": config.side_width,  # of the last group in a row: its first position
+            "in_x": coordinate(config),
             "input": config.address_width,
             "output": config.address_width,
         }
@@ -71,7 +70,7 @@ def _fixed(config: CoreConfig) -> data.StructLayout:
         {
             "attention": 1,
             "readout": 1,
-            "last_y": DESCRIPTOR["height"].shape,
+            "last_y": config.side_width,
             "last_tile": DESCRIPTOR["tiles"].shape,
             "tail_words": job(config)["words"].shape,  # of the last tile
         }

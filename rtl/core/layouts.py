@@ -136,9 +136,27 @@ MARKER = data.StructLayout(
 """What comes after the spikes of a word, when all banks are through with them."""
 
 
-def coordinate() -> Shape:
-    """Shape of an input coordinate, which padding makes negative."""
-    return signed(_SIZE + 2)
+_BEYOND = 23
+"""Of a layer's input: rows or columns that padding, a kernel and a stride can reach beyond its last."""
+
+
+def coordinate(config: CoreConfig) -> Shape:
+    """Shape of an input coordinate, which padding makes negative; of an image it may be two words beyond the row."""
+    return signed(1 + ceil_log2(config.side + _BEYOND + 2 * config.word))
+
+
+def significant(config: CoreConfig) -> int:
+    """Mask of the bits of a `DESCRIPTOR` that a core of this size looks at: in what counts rows, columns, positions.
+
+    The others are 0 in every Program that fits, and need no comparators.
+    """
+    sizes = dict.fromkeys(("width", "height", "output_width", "output_height"), config.side_width)
+    mask = (1 << DESCRIPTOR.size) - 1
+    for layout, start in ((DESCRIPTOR, 0), (FIELD, DESCRIPTOR["field"].offset)):
+        for name, bits in {**sizes, "positions": config.position_width}.items():
+            if name in layout.members and (spare := layout[name].width - bits) > 0:
+                mask &= ~((1 << spare) - 1 << start + layout[name].offset + bits)
+    return mask
 
 
 def image_hop(word: int) -> int:
@@ -158,8 +176,8 @@ def work_item(config: CoreConfig) -> data.StructLayout:
             "scan": Scan,
             "pointer": config.address_width,  # FIELD: first tap of column 0, top plane; KV: first word of K
             "value_pointer": config.address_width,  # KV: the tile's first word of V
-            "x": coordinate(),  # of the first tap of column 0; image: in the word at `pointer`
-            "y": coordinate(),
+            "x": coordinate(config),  # of the first tap of column 0; image: in the word at `pointer`
+            "y": coordinate(config),
             "columns": position_count(config),  # valid columns; image: valid positions
             "row": config.row_width,  # first weight row of the tile
             "tail": 1,  # the last tile: `tile_tail` valid lanes
@@ -299,9 +317,9 @@ def destination(config: CoreConfig) -> data.StructLayout:
         {
             "step": 5,
             "word": _SPIKE_WORD,
-            "position": 16,
-            "x": _SIZE,
-            "y": _SIZE,
+            "position": config.position_width,
+            "x": config.side_width,
+            "y": config.side_width,
             "offset": config.address_width,  # of the word in a plane; pooling: that of (y // 2, x // 2)
             "out": config.address_width,  # the step's first word in the output
             "residual": config.address_width,  # the step's first word in the residual

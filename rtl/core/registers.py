@@ -15,7 +15,7 @@ from .layouts import DESCRIPTOR_VERSION, DESCRIPTOR_WORDS, WORD_BITS, parameters
 IDENTITY = 0x53504C31  # "SPL1"
 MAP_VERSION = 6
 """Of everything on this page; a driver refuses another one. 4: the core says the bits of its spike words. 5: banks.
-6: whether there are counters."""
+6: how large images and layers may be, and whether there are counters."""
 
 REGION_SHIFT = 24
 ADDRESS_BITS = REGION_SHIFT + 4
@@ -90,6 +90,7 @@ CAPABILITIES = (
     "row_pixels",
     "classes",
     "word",
+    "side",
     "counters",
 )
 """Words from `Register.CAPABILITIES` on: versions, then all of `CoreConfig`."""

@@ -31,9 +31,9 @@ def _place(config: CoreConfig) -> data.StructLayout:
             "tap_x_address": config.address_width,
             "word_address": config.address_width,
             "address": config.address_width,
-            "y": coordinate(),
-            "first_x": coordinate(),  # of column 0
-            "x": coordinate(),  # of an image: in the word
+            "y": coordinate(config),
+            "first_x": coordinate(config),  # of column 0
+            "x": coordinate(config),  # of an image: in the word
             "turn": range(config.banks),
             "last": _LOOPS,  # the loops' present passes are their last
             "plane_row": config.row_width,

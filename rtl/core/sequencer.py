@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from ..primitives.ports import MemoryReadPort
 from .config import CoreConfig
 from .layer_loops import LayerLoops
-from .layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind, job, work_item
+from .layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, Kind, job, significant, work_item
 
 
 class Sequencer(wiring.Component):
@@ -60,7 +60,7 @@ class Sequencer(wiring.Component):
         wiring.connect(m, loops.items, wiring.flipped(self.items))
         wiring.connect(m, loops.jobs, wiring.flipped(self.jobs))
         words = Signal(DESCRIPTOR_WORDS * WORD_BITS)
-        m.d.comb += [self.layer.eq(words[: DESCRIPTOR.size]), loops.layer.eq(self.layer)]
+        m.d.comb += [self.layer.eq(words[: DESCRIPTOR.size] & significant(self.config)), loops.layer.eq(self.layer)]
         image_taken = Signal()  # the host gives one image a run
         outstanding = Signal(8)
         m.d.sync += outstanding.eq(outstanding + (self.jobs.valid & self.jobs.ready) - self.job_finished)

@@ -134,6 +134,7 @@ def test_a_field_that_overflows_is_named():
         "membrane_positions",
         "parameter_words",
         "program_layers",
+        "side",
         "classes",
     ],
 )
