@@ -14,7 +14,16 @@ from amaranth.utils import ceil_log2
 
 from spikeloom.gen.resources import block_rams
 from spikeloom.rtl.core.config import CoreConfig
-from spikeloom.rtl.core.layouts import bank_event, job, potentials, spike_group, spike_word, sub_word, sub_word_bits
+from spikeloom.rtl.core.layouts import (
+    MARKER,
+    bank_event,
+    job,
+    potentials,
+    spike_group,
+    spike_word,
+    sub_word,
+    sub_word_bits,
+)
 
 SITES_OF_A_DISTRIBUTED_RAM = 6
 """Look-up tables that a DPR16X4 occupies: the four of its contents, and the two of the slice that writes them."""
@@ -175,7 +184,9 @@ def _addends(config: CoreConfig) -> list[int]:
 def distributed_rams(config: CoreConfig) -> int:
     """Of the queues and the small memories: 16 words of four bits each."""
     queued = [spike_word(config).size, job(config).size, config.lanes]
-    queued += config.banks * [sub_word(config).size, bank_event(config).size]
+    for bank in range(config.banks):
+        marker = MARKER.size - 1 if bank else 0  # the first bank's is looked at, of the others `tail` alone
+        queued += [sub_word(config).size - marker, bank_event(config).size - marker]
     if config.word // config.banks > sub_word_bits(config):  # words are sent in pieces
         queued.append(spike_group(config).size)
     memories = [config.word, 32]  # channels of K, what the Program says of itself
