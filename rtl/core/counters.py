@@ -33,7 +33,7 @@ def counted(config: CoreConfig) -> tuple[str, ...]:
 
 
 class Counters(wiring.Component):
-    """One 32-bit counter for each of `COUNTERS`: ``count += increment`` in each cycle; `clear` goes first.
+    """One 32-bit counter for each of `COUNTERS`: ``count += increment`` in each cycle.
 
     Those that are not `counted` stay 0, and what feeds them is gone after synthesis.
 
@@ -43,7 +43,7 @@ class Counters(wiring.Component):
 
     Members
     -------
-    clear : In(1)
+    clear : In(1), counts 0, the increments of this cycle dropped
     increments : In, a field a counter
     counts : Out, a field a counter; lags two cycles, so that no increment is on a long path, and those of events
         `EventCounts.LATENCY` more: at a layer's end all is counted, since its neurons took longer
@@ -61,12 +61,12 @@ class Counters(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        increments = Signal.like(self.increments)
-        m.d.sync += increments.eq(self.increments)
+        increments, clear = Signal.like(self.increments), Signal()
+        m.d.sync += [increments.eq(self.increments), clear.eq(self.clear)]
         for name in counted(self.config):
             count = Signal(COUNTER_BITS, name=name)
             m.d.comb += self.counts[name].eq(count)
-            with m.If(self.clear):
+            with m.If(clear):
                 m.d.sync += count.eq(0)
             with m.Else():
                 m.d.sync += count.eq(count + increments[name])

@@ -90,7 +90,7 @@ class HostPort(wiring.Component):
     start, abort : Out(1); finished : Out(1), class sums are there
     busy, done, fault, image_loaded : In(1); fault: the Program ended at a bad descriptor
     pixels : Out(stream of unsigned(8))
-    counts : In, the counters' values
+    counts : In, the counters' values; those of an image from its second cycle on
     result_address : Out, of a class; result_data : In(32), one cycle later
     program_write, parameter_write, weight_write : Out(1); write_offset, write_data : Out
 
@@ -217,12 +217,14 @@ class HostPort(wiring.Component):
     def _run(self, m, state, access, strobe):
         """What STATUS says; the watchdog. Pixels never outlive the image that they were written for."""
         cycles = self.counts[:COUNTER_BITS]
-        done, fault, over, late = Signal(), Signal(), Signal(), Signal()  # a cycle later
-        m.d.sync += [
+        busy, done, fault, over, late = (Signal(name=name) for name in ("was_busy", "ends", "faults", "over", "late"))
+        reached = cycles.bit_select(state.watchdog, 1) & (state.watchdog != 0)
+        m.d.sync += [  # a cycle later
+            busy.eq(self.busy),
             done.eq(self.done),
             fault.eq(self.fault),
             over.eq(self.done | self.fault | self.abort),
-            late.eq(self.busy & (state.watchdog != 0) & cycles.bit_select(state.watchdog, 1) & ~self.abort),
+            late.eq(self.busy & busy & reached & ~self.abort),  # not yet in the first cycle: the counts are cleared
         ]
         expired = late & ~self.abort
         with m.If(strobe.refused & (state.refused != MOST_REFUSED)):

@@ -18,7 +18,7 @@ def build(*, counters):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def sums(dut):
-    """Increments up to their largest; two cycles later the counts show it; a clear drops what is not yet shown.
+    """Increments up to their largest; two cycles later the counts show it; a clear drops them up to those beside it.
 
     A core without counters has cycles alone: all else stays 0.
     """
@@ -26,7 +26,7 @@ async def sums(dut):
     layout = build(counters=True).counts.shape()
     await start(dut, clear=0, increments=0)
     counts = dict.fromkeys(COUNTERS, 0)
-    pending = dict(counts)
+    pending, cleared = dict(counts), False
     for _ in range(400):
         clear, bits = random.random() < 0.02, random.getrandbits(sum(COUNTERS.values()))
         if random.random() < 0.2:
@@ -36,7 +36,8 @@ async def sums(dut):
         assert unpack(layout, int(dut.counts.value)) == counts
         for name, width in COUNTERS.items():
             if name in has:
-                counts[name] = 0 if clear else counts[name] + pending[name]
+                counts[name] = 0 if cleared else counts[name] + pending[name]
             pending[name] = bits & (1 << width) - 1
             bits >>= width
+        cleared = clear
         await FallingEdge(dut.clk)

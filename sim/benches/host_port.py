@@ -241,6 +241,23 @@ async def stops(dut):
     assert len(aborts) == 3
     assert await status(dut) == 0
 
+    # The cycles of the image before, which were more than are allowed now, stay to the first cycle of the next.
+    await access(dut, register(Register.WATCHDOG), 10)
+    dut.counts.value = 1 << 10
+    starting = cocotb.start_soon(access(dut, register(Register.CONTROL), Control.START))
+    await ReadOnly()
+    while not int(dut.start.value):
+        await FallingEdge(dut.clk)
+        await ReadOnly()
+    await FallingEdge(dut.clk)
+    dut.busy.value = 1
+    await FallingEdge(dut.clk)
+    dut.counts.value = 0
+    await starting
+    await idle_cycles(dut, 5)
+    assert len(aborts) == 3
+    assert await status(dut) == Status.BUSY | Status.PIXELS
+
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(stall=[0.0, 0.7])
