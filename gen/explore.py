@@ -33,11 +33,12 @@ ALL: Grid = {
 }
 """All that an exploration tries: every size but those that no network is faster with."""
 LIKELY: Grid = {"lanes": LANES, "banks": (1, 2, 4, 8), "neuron_lanes": (4, 8, 16)}
-"""What a choice is made from: columns cost as many accumulators as lanes do and save fewer cycles than banks; words of
-32 bits are best or near it."""
+"""What a choice is made from: a column costs as many accumulators as the lanes have and saves less than a bank does;
+words of other than 32 bits are within some per cent."""
 
 FILL = 0.85
-"""Share of a device's look-up tables and flip-flops that a core may take: beyond it placements hardly ever close."""
+"""Share of a device's look-up tables and flip-flops that a core may take: the host's bridge needs some, the router too.
+A rule of thumb, not measured."""
 CLOSE = 1.2
 """A core is out of the running where another one costs no more and is that much faster by the coarse estimate, which is
 off by half of it at most."""

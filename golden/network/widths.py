@@ -18,7 +18,10 @@ Membrane: interval arithmetic over the ``T_l`` steps, channel by channel.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 
@@ -84,13 +87,15 @@ def membrane_range(layer: Layer, shape: LayerShape) -> Bounds:
     return min([0, *(int(a.min()) for a, _ in ranges)]), max([0, *(int(b.max()) for _, b in ranges)])
 
 
-def widths(network: Network) -> dict[str, Widths]:
-    """Proven widths of each layer, the readout included."""
+@lru_cache(maxsize=4)
+def widths(network: Network) -> Mapping[str, Widths]:
+    """Proven widths of each layer, the readout included. Kept: who looks for a core asks for every one of them."""
     accumulators, membranes = accumulator_bounds(network), membrane_bounds(network)
-    return {
+    found = {
         name: Widths(accumulator=signed_bits(*accumulators[name]), membrane=signed_bits(*membranes[name]))
         for name in accumulators
     }
+    return MappingProxyType(found)
 
 
 def _accumulator(layer: Layer, shape: LayerShape) -> tuple[np.ndarray, np.ndarray]:
