@@ -10,7 +10,7 @@ from spikeloom.gen.errors import CompileError
 from spikeloom.gen.host.pixels import MOST_PADDED_CHANNELS
 from spikeloom.gen.plan import LayerPlan, Plan, make_plan
 from spikeloom.golden.network import Network
-from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.config import LONGEST_SIDE, CoreConfig
 from spikeloom.rtl.core.layouts import WORD_BITS
 from spikeloom.rtl.core.registers import region_words
 
@@ -90,7 +90,7 @@ def check_fits(plan: Plan) -> None:
 
 def _check_possible(plan: Plan) -> None:
     """CompileError with the layer, the limit and a remedy where no core of these lanes is large enough."""
-    most = {"accumulator_width": WORD_BITS, "potential_width": WORD_BITS}
+    most = {"accumulator_width": WORD_BITS, "potential_width": WORD_BITS, "side": LONGEST_SIDE}
     for need in needs(plan):
         if need.least > most.get(need.limit, need.least):
             raise CompileError(
