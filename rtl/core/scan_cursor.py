@@ -12,7 +12,10 @@ _LOOPS = data.StructLayout({"column": 1, "word": 1, "tap_x": 1, "tap_y": 1, "pla
 
 
 def _place(config: CoreConfig) -> data.StructLayout:
-    """Where the loops are: the counters, and the addresses and rows at which each loop's present pass began."""
+    """Where the loops are: the counters, and the addresses and rows at which each loop's present pass began.
+
+    Those count from the item's: what begins at 0 is a register's reset, and no input of its tables.
+    """
     counts = DESCRIPTOR["field"].shape
     return data.StructLayout(
         {
@@ -42,14 +45,19 @@ def _place(config: CoreConfig) -> data.StructLayout:
     )
 
 
+_ROWS = DESCRIPTOR["field"].shape["tail"].shape + 3
+"""Weight rows of all banks: taps of an image, dealt to the banks; else those of a bank, times the banks."""
+
 _LIMITS = data.StructLayout(
     {
         "only": _LOOPS,  # the loops that have a single pass
         "word": DESCRIPTOR["field"].shape["words"].shape,  # the one before the last
         "tap_x": DESCRIPTOR["field"].shape["tail"].shape,  # likewise
         "tap_y": DESCRIPTOR["field"].shape["kernel"].shape,  # likewise
-        "tail_rows": DESCRIPTOR["field"].shape["tail"].shape,  # weight rows of a tap's last word in a bank
-        "digit_rows": DESCRIPTOR["tile_rows"].shape,  # and of a digit of K^T V
+        "rows": _ROWS,  # of a word, those that go on to the next one
+        "tail_rows": _ROWS,  # of a tap's last word
+        "digit_rows": DESCRIPTOR["tile_rows"].shape,  # weight rows of a digit of K^T V in a bank
+        "move": DESCRIPTOR["field"].shape["stride"].shape + 1,  # pixels from a column to the next, or to the next taps
         "taps": DESCRIPTOR["field"].shape["kernel"].shape,  # of an image: in the last slot of a row of the kernel
     }
 )
@@ -132,6 +140,8 @@ class ScanCursor(wiring.Component):
         field, direct, limits = self.layer.field, self.layer.direct, Signal(_LIMITS)
         banks = self.config.banks
         taps_x = Mux(direct, field.tail, field.kernel)
+        taps = field.kernel - ((field.words - 1) << ceil_log2(banks))
+        tail_rows = (field.tail + banks - 1) >> ceil_log2(banks) << ceil_log2(banks)
         m.d.sync += [
             limits.only.column.eq(direct | (self.config.columns == 1)),
             limits.only.word.eq(field.words == 1),
@@ -141,8 +151,10 @@ class ScanCursor(wiring.Component):
             limits.word.eq(field.words - 2),
             limits.tap_x.eq(taps_x - 2),
             limits.tap_y.eq(field.kernel - 2),
-            limits.tail_rows.eq(field.tail + banks - 1 >> ceil_log2(banks)),
-            limits.taps.eq(field.kernel - ((field.words - 1) << ceil_log2(banks))),
+            limits.taps.eq(taps),
+            limits.rows.eq(Mux(direct, banks, self.config.word)),
+            limits.tail_rows.eq(Mux(direct, taps, tail_rows)),
+            limits.move.eq(Mux(direct, banks, field.stride)),
             limits.digit_rows.eq(Mux(self.layer.kind == Kind.ATTENTION, self.layer.tile_rows, 0)),
         ]
         return limits
@@ -153,7 +165,7 @@ class ScanCursor(wiring.Component):
         starts = (at.plane_address, at.tap_y_address, at.tap_x_address, at.word_address, at.address)
         m.d.sync += [
             *(counter.eq(0) for counter in (at.column, at.word, at.tap_x, at.tap_y)),
-            *(address.eq(new.pointer) for address in starts),
+            *(address.eq(0) for address in starts),
             at.plane.eq(self.layer.field.planes - 1),
             at.last.eq(limits.only),
             at.last.column.eq(limits.only.column | kv),
@@ -162,7 +174,7 @@ class ScanCursor(wiring.Component):
             *(at[key].eq(0) for key in ("token", "double", "turn")),
             at.y.eq(new.y),
             *(x.eq(new.x) for x in (at.first_x, at.x)),
-            *(row.eq(new.row) for row in (at.plane_row, at.row)),
+            *(row.eq(0) for row in (at.plane_row, at.row)),
         ]
 
     def _look(self, m, item, at):
@@ -192,13 +204,13 @@ class ScanCursor(wiring.Component):
         m.d.sync += [
             now.reads.eq((is_kv & ~token) | ((item.scan == Scan.FIELD) & ~at.double & self._inside(item, at))),
             now.again.eq(direct & (at.word != 0)),
-            now.address.eq(Mux(at.value, item.value_pointer + at.value_word, at.address)),
+            now.address.eq(Mux(at.value, item.value_pointer + at.value_word, item.pointer + at.address)),
             now.pixel.eq(at.x),
             now.positions.eq(item.columns),
             now.column.eq(at.column),
             now.complete.eq(marks | ends.column),
             now.channels.eq(Mux(direct, self._taps(at, limits), channels)),
-            now.row.eq(at.row),
+            now.row.eq(item.row + at.row),
             now.turn.eq(at.turn),
             now.image.eq(direct),
             now.kv.eq(is_kv),
@@ -239,44 +251,32 @@ class ScanCursor(wiring.Component):
             m.d.sync += [at.plane.eq(at.plane - 1), at.last.plane.eq(at.plane == 1)]
 
     def _advance(self, m, item, at, ends, limits):
-        """The addresses and coordinates likewise."""
+        """The addresses and coordinates likewise: of each loop where its next pass begins, if it goes on."""
         layer, field, direct = self.layer, self.layer.field, self.layer.direct
-
-        def point(address, *outer):
-            m.d.sync += [place.eq(address) for place in (at.address, at.word_address, *outer)]
-
-        with m.If(~ends.column):
-            m.d.sync += [at.address.eq(at.address + field.position_stride), at.x.eq(at.x + field.stride)]
-        with m.Else():
-            m.d.sync += at.x.eq(at.first_x)
-        with m.If(ends.column & ~ends.word):
-            point(at.word_address + ~direct)  # of an image: the same word, the next of its pixels
-            with m.If(direct):
-                m.d.sync += at.x.eq(at.x + self.config.banks)
-        with m.If(ends.word & ~ends.tap_x):
-            point(at.tap_x_address + field.position, at.tap_x_address)
-            with m.If(~direct):
-                m.d.sync += [x.eq(at.first_x + 1) for x in (at.first_x, at.x)]
+        tap_y = Mux(ends.tap_y, at.plane_address - layer.input.plane, at.tap_y_address + layer.input.row)
+        tap_x = Mux(ends.tap_x, tap_y, at.tap_x_address + field.position)
+        word = Mux(ends.word, tap_x, at.word_address + ~direct)  # of an image: the same word, the next of its pixels
+        m.d.sync += at.address.eq(Mux(ends.column, word, at.address + field.position_stride))
+        first_x = Mux(ends.tap_x, item.x, at.first_x + ~direct)
+        m.d.sync += at.x.eq(Mux(ends.word, first_x, Mux(ends.column & ~direct, at.first_x, at.x + limits.move)))
+        with m.If(ends.column):
+            m.d.sync += at.word_address.eq(word)
+        with m.If(ends.word):
+            m.d.sync += [at.tap_x_address.eq(tap_x), at.first_x.eq(first_x)]
         with m.If(ends.tap_x):
-            m.d.sync += [x.eq(item.x) for x in (at.first_x, at.x)]
-        with m.If(ends.tap_x & ~ends.tap_y):
-            m.d.sync += at.y.eq(at.y + 1)
-            point(at.tap_y_address + layer.input.row, at.tap_x_address, at.tap_y_address)
+            m.d.sync += [at.tap_y_address.eq(tap_y), at.y.eq(Mux(ends.tap_y, item.y, at.y + 1))]
         with m.If(ends.tap_y):
-            m.d.sync += [at.y.eq(item.y), at.double.eq(1)]
+            m.d.sync += [at.plane_address.eq(tap_y), at.double.eq(1)]
             m.d.sync += at.doubles.eq(Mux(layer.kind == Kind.ATTENTION, self.config.weight_width - 1, 0))
-            point(at.plane_address - layer.input.plane, at.tap_x_address, at.tap_y_address, at.plane_address)
 
     def _select(self, m, at, ends, limits):
         """The row and the bank of the next slot's first bit."""
-        config, direct = self.config, self.layer.direct
-        plane_row = at.plane_row - limits.digit_rows
+        moved = Cat(at.turn, at.row) + Mux(at.last.word, limits.tail_rows, limits.rows)
+        with m.If(ends.column):
+            m.d.sync += at.row.eq(moved[len(at.turn) :])
+            with m.If(self.layer.direct):
+                m.d.sync += at.turn.eq(moved)
+            with m.Elif(ends.word):
+                m.d.sync += at.turn.eq(at.turn + 1)
         with m.If(ends.tap_y):
-            m.d.sync += [row.eq(plane_row) for row in (at.plane_row, at.row)]
-            m.d.sync += at.turn.eq(0)
-        with m.Elif(direct):
-            m.d.sync += Cat(at.turn, at.row).eq(Cat(at.turn, at.row) + self._taps(at, limits))
-        with m.Elif(ends.word):
-            m.d.sync += [at.row.eq(at.row + limits.tail_rows), at.turn.eq(at.turn + 1)]
-        with m.Elif(ends.column):
-            m.d.sync += at.row.eq(at.row + config.word // config.banks)
+            m.d.sync += [*(row.eq(at.plane_row - limits.digit_rows) for row in (at.plane_row, at.row)), at.turn.eq(0)]
