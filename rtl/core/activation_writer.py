@@ -140,7 +140,7 @@ class ActivationWriter(wiring.Component):
     def _windows(self, m):
         """Of the word that comes, bit by bit as `_word`: the windows that it is in, those that hold words already."""
         layer, to = self.layer, self.words.payload.to
-        last = Signal(data.StructLayout({"y": layer.output_height.shape(), "x": layer.output_width.shape()}))
+        last = Signal(data.StructLayout(dict.fromkeys("yx", self.config.side_width)))
         m.d.sync += [last.y.eq(layer.output_height - 1), last.x.eq(layer.output_width - 1)]
         more = Signal(data.StructLayout({"y": 1, "x": 1}))  # there is a high window
         m.d.comb += [more.y.eq(to.y[0] & (to.y >> 1 != last.y)), more.x.eq(to.x[0] & (to.x >> 1 != last.x))]

@@ -117,6 +117,11 @@ class CoreConfig:
         return min(16, ceil_log2(self.side**2 + 1))
 
     @property
+    def channel_width(self) -> int:
+        """Bits of a number of channels: of a tile or of an image."""
+        return ceil_log2(max(self.lanes, self.row_pixels) + 1)
+
+    @property
     def gates(self) -> int:
         """Bits by which an event says what it is added to: a column each, or an eighth of a single column's lanes."""
         return self.columns if self.columns > 1 else min(LANE_GROUPS, self.word)

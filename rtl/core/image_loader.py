@@ -7,20 +7,19 @@ from amaranth.utils import ceil_log2
 
 from ..primitives.ports import MemoryWritePort
 from .config import CoreConfig
-from .layouts import DESCRIPTOR, coordinate, image_hop
+from .layouts import BEYOND, DESCRIPTOR, coordinate, image_hop
 
 PIXEL_BITS = 8
 
-_LOOPS = {"row": "height", "x": "width", "channel": "tile_tail"}
-_LAST = data.StructLayout(
-    {
-        **{name: DESCRIPTOR[field].shape for name, field in _LOOPS.items()},
-        "word": DESCRIPTOR["field"].shape["words"].shape,
-    }
-)
-"""Of the layer: the last of each loop, in registers."""
+_LOOPS = ("row", "x", "channel", "word")
+_ENDS = data.StructLayout(dict.fromkeys(_LOOPS, 1))
 
-_ENDS = data.StructLayout(dict.fromkeys((*_LOOPS, "word"), 1))
+
+def _numbers(config: CoreConfig) -> data.StructLayout:
+    """Of each loop."""
+    words = (config.side + BEYOND) // max(1, image_hop(config.word)) + 2  # of a row
+    limits = {"row": config.side, "x": config.side, "channel": config.row_pixels, "word": words}
+    return data.StructLayout({name: ceil_log2(limits[name] + 1) for name in _LOOPS})
 
 
 class ImageLoader(wiring.Component):
@@ -65,7 +64,7 @@ class ImageLoader(wiring.Component):
         m.submodules.rows = rows = memory.Memory(
             shape=PIXEL_BITS, depth=2 << ceil_log2(self.config.row_pixels), init=[], attrs={"no_rw_check": 1}
         )
-        layer, last = self.layer, Signal(_LAST)
+        layer, last = self.layer, Signal(_numbers(self.config))  # of each loop, in registers
         m.d.sync += [
             last.row.eq(layer.height - 1),
             last.x.eq(layer.width - 1),
@@ -83,7 +82,10 @@ class ImageLoader(wiring.Component):
 
         What the next pixel is, and whether there is room for it, is in registers: the host's offer comes late.
         """
-        left, ended = Signal(_LAST), Signal(_ENDS)  # after the pixel that comes; which loops end with it
+        left, ended = (
+            Signal(_numbers(self.config)),
+            Signal(_ENDS),
+        )  # after the pixel that comes; which loops end with it
         runs, more, ready, taken, row_end = Signal(), Signal(), Signal(), Signal(), Signal()
         bank, index = Signal(), Signal(ceil_log2(self.config.row_pixels))
         m.d.comb += [
@@ -124,9 +126,7 @@ class ImageLoader(wiring.Component):
             data.StructLayout(
                 {
                     "bank": 1,
-                    "row": layer.height.shape(),
-                    "channel": layer.tile_tail.shape(),
-                    "word": layer.field.words.shape(),
+                    **{name: _numbers(config)[name].shape for name in ("row", "channel", "word")},
                     "x": coordinate(config),
                     "index": ceil_log2(config.row_pixels),  # of the pixel in the buffer
                     "left": range(config.word + 1),  # pixels until the word is complete

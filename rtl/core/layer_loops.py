@@ -18,7 +18,7 @@ def _walk(config: CoreConfig) -> data.StructLayout:
         {
             "tile": data.StructLayout(
                 {
-                    "index": layer["tiles"],
+                    "index": ceil_log2(config.parameter_words + 1),
                     "word": address,  # number of its first spike word in a position
                     "weight_row": config.row_width,
                     "parameter": config.parameter_width,

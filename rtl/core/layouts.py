@@ -136,24 +136,26 @@ MARKER = data.StructLayout(
 """What comes after the spikes of a word, when all banks are through with them."""
 
 
-_BEYOND = 23
+BEYOND = 23
 """Of a layer's input: rows or columns that padding, a kernel and a stride can reach beyond its last."""
 
 
 def coordinate(config: CoreConfig) -> Shape:
     """Shape of an input coordinate, which padding makes negative; of an image it may be two words beyond the row."""
-    return signed(1 + ceil_log2(config.side + _BEYOND + 2 * config.word))
+    return signed(1 + ceil_log2(config.side + BEYOND + 2 * config.word))
 
 
 def significant(config: CoreConfig) -> int:
-    """Mask of the bits of a `DESCRIPTOR` that a core of this size looks at: in what counts rows, columns, positions.
+    """Mask of the bits of a `DESCRIPTOR` that a core of this size looks at.
 
-    The others are 0 in every Program that fits, and need no comparators.
+    The others are 0 in every Program that fits, and need no comparators: those of rows, columns, positions, channels.
     """
     sizes = dict.fromkeys(("width", "height", "output_width", "output_height"), config.side_width)
+    sizes |= {"positions": config.position_width, "tiles": ceil_log2(config.parameter_words + 1)}
+    sizes |= dict.fromkeys(("tile_tail", "tail"), config.channel_width)
     mask = (1 << DESCRIPTOR.size) - 1
     for layout, start in ((DESCRIPTOR, 0), (FIELD, DESCRIPTOR["field"].offset)):
-        for name, bits in {**sizes, "positions": config.position_width}.items():
+        for name, bits in sizes.items():
             if name in layout.members and (spare := layout[name].width - bits) > 0:
                 mask &= ~((1 << spare) - 1 << start + layout[name].offset + bits)
     return mask

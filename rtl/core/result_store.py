@@ -1,6 +1,6 @@
 """Class sums, kept until the next image."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -43,10 +43,7 @@ class ResultStore(wiring.Component):
         lane_bits = ceil_log2(config.neuron_lanes)
         lane = Signal(max(1, lane_bits))
         m.d.sync += lane.eq(self.read_address[:lane_bits])
-        sums = [read.data[i] for i in range(config.neuron_lanes)]
-        chosen = sums[0]
-        for i in range(1, config.neuron_lanes):
-            chosen = Mux(lane == i, sums[i], chosen)
+        chosen = Value.cast(read.data).word_select(lane, config.potential_width).as_signed()
         m.d.comb += [
             read.addr.eq(self.read_address >> lane_bits),
             read.en.eq(1),

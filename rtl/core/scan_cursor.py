@@ -26,7 +26,7 @@ def _place(config: CoreConfig) -> data.StructLayout:
             "doubles": range(config.weight_width),  # that follow
             "plane": counts["planes"].shape,
             "tap_y": counts["kernel"].shape,
-            "tap_x": counts["tail"].shape,
+            "tap_x": max(config.channel_width, counts["kernel"].width),
             "word": counts["words"].shape,
             "column": range(config.columns + 1),
             "plane_address": config.address_width,
