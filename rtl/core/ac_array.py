@@ -43,7 +43,7 @@ class AcArray(wiring.Component):
     rows : In(layouts.bank_rows), the command that of the next cycle's rows
     values : In, a bit a lane, `stages` - 1 cycles after the `kv` that wants them
     products : Out(array of weights)
-    sums : Out(stream of `layouts.sums`)
+    sums : Out(stream of `layouts.sums`); takes : In(1), they are taken in the next cycle
     follows : Out(1), there are sums in the next cycle, those of the next item where these are taken
     """
 
@@ -55,6 +55,7 @@ class AcArray(wiring.Component):
                 "values": In(config.lanes),
                 "products": Out(data.ArrayLayout(signed(config.weight_width), config.lanes)),
                 "sums": Out(stream.Signature(sums(config))),
+                "takes": In(1),
                 "follows": Out(1),
             }
         )
@@ -83,17 +84,17 @@ class AcArray(wiring.Component):
         return commands[-3:]
 
     def _hand_over(self, m, over):
-        """Sums that are kept move on as soon as there is room. True when they do."""
-        moves = Signal()
-        m.d.comb += moves.eq(self.follows & (~self.sums.valid | self.sums.ready))
-        with m.If(over):
-            m.d.sync += self.follows.eq(1)
-        with m.Elif(moves):
-            m.d.sync += self.follows.eq(0)
-        with m.If(moves):
-            m.d.sync += self.sums.valid.eq(1)
-        with m.Elif(self.sums.ready):
-            m.d.sync += self.sums.valid.eq(0)
+        """Sums that are kept move on as soon as there is room. True when they do, from a register."""
+        moves, follows, valid = Signal(), Signal(), Signal()
+        m.d.comb += [
+            follows.eq(over | (self.follows & ~moves)),
+            valid.eq(moves | (self.sums.valid & ~self.sums.ready)),
+        ]
+        m.d.sync += [
+            self.follows.eq(follows),
+            self.sums.valid.eq(valid),
+            moves.eq(follows & (~valid | self.takes)),
+        ]
         return moves
 
     def _lane(self, m, before, double, clears, keeps, column, lane):

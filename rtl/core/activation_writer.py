@@ -167,14 +167,13 @@ class ActivationWriter(wiring.Component):
             ]
             with m.If(adds):
                 m.d.sync += [plane.eq(plane + 1), held.output.eq(held.output + layer.output.plane)]
+        lowest, high = isolated(windows), Signal(data.StructLayout({"x": 1, "y": 1}))
+        with m.If(take | ~waits):
+            m.d.sync += [high.x.eq((lowest[1] | lowest[3]) & pool), high.y.eq((lowest[2] | lowest[3]) & pool)]
         beyond, diagonal = Signal(config.address_width), Signal(config.address_width)  # to the window high in both
         m.d.sync += diagonal.eq(layer.output.row + layer.output_position)
-        lowest = isolated(windows)
-        in_row, below = Mux(lowest[1], layer.output_position, 0), Mux(lowest[3], diagonal, layer.output.row)
-        with m.If(take | ~waits):
-            m.d.sync += beyond.eq(Mux(lowest[2] | lowest[3], below, in_row))
-        with m.If(~pool):
-            m.d.sync += beyond.eq(0)
+        in_row, below = Mux(high.x, layer.output_position, 0), Mux(high.x, diagonal, layer.output.row)
+        m.d.comb += beyond.eq(Mux(high.y, below, in_row))
         return plane, beyond
 
     def _overtake(self, m, waits, stages):

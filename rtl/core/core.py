@@ -160,7 +160,7 @@ class Core(wiring.Component):
             scanner.sums_taken.eq(array.sums.valid & array.sums.ready),
         ]
         wiring.connect(m, array.sums, parts.neurons.sums)
-        m.d.comb += parts.neurons.follows.eq(array.follows)
+        m.d.comb += [parts.neurons.follows.eq(array.follows), array.takes.eq(parts.neurons.takes)]
 
     def _connect_neurons(self, m, parts):
         neurons = parts.neurons

@@ -70,7 +70,8 @@ class NeuronUnit(wiring.Component):
     -------
     layer : In(layouts.DESCRIPTOR), constant while jobs come
     jobs : In(stream of `layouts.job`); up to `JOBS_AHEAD` wait here
-    sums : In(stream of `layouts.sums`), one transfer a job, but none after a job with `keep`
+    sums : In(stream of `layouts.sums`), one transfer a job, but none after a job with `keep`;
+        takes : Out(1), that is in the next cycle
     follows : In(1), there are sums in the next cycle, those of the next transfer where these are taken
     parameters : Out(MemoryReadPort of `layouts.parameters`), latency 2
     membrane_reads : Out(MemoryReadPort of `layouts.potentials`), latency 2
@@ -87,6 +88,7 @@ class NeuronUnit(wiring.Component):
                 "layer": In(DESCRIPTOR),
                 "jobs": In(stream.Signature(job(config))),
                 "sums": In(stream.Signature(sums(config))),
+                "takes": Out(1),
                 "follows": In(1),
                 "parameters": Out(MemoryReadPort(config.parameter_width, parameters(config))),
                 "membrane_reads": Out(MemoryReadPort(config.membrane_width, potentials(config))),
@@ -155,7 +157,8 @@ class NeuronUnit(wiring.Component):
             go.eq(walk.words.valid & there & room & ~(word.held & self._held(m, go, word.fence))),
             walk.words.ready.eq(go),
         ]
-        m.d.sync += self.sums.ready.eq(go & word.word_end & word.last_column & ~word.keep)
+        m.d.comb += self.takes.eq(go & word.word_end & word.last_column & ~word.keep)
+        m.d.sync += self.sums.ready.eq(self.takes)
         return go
 
     def _begin(self, m, word):

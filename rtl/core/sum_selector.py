@@ -49,10 +49,11 @@ class SumSelector(wiring.Component):
                 register = Signal(
                     data.ArrayLayout(lanes[0].shape(), size), name=f"gated_{column}_{word}", reset_less=True
                 )
-                here = Signal(name=f"here_{column}_{word}")
-                m.d.sync += here.eq((self.word == word) & (self.column == column))
+                # what clears a word is in a register too, the right way round: no table in front of so many inputs
+                absent = Signal(name=f"absent_{column}_{word}")
+                m.d.sync += absent.eq(~((self.word == word) & (self.column == column)))
                 given = [lanes[word * size + i] for i in range(size)]
-                m.d.sync += [into.eq(Mux(here, value, 0)) for into, value in zip(register, given, strict=True)]
+                m.d.sync += [into.eq(Mux(absent, 0, value)) for into, value in zip(register, given, strict=True)]
                 gated.append(register)
         first = _first_part(len(gated))
         for i in range(size):

@@ -137,7 +137,7 @@ class Model:
 async def sums_equal_model(dut, idle, stall):
     """Random rows, gates, doublings, hand-overs and rows of K^T V; a request a cycle, sums at their time."""
     config = CoreConfig(**parameters()["config"])
-    await start(dut, rows=0, values=0, sums__ready=0)
+    await start(dut, rows=0, values=0, sums__ready=0, takes=0)
     model, out = Model(dut, config), Watch(dut, "sums")
     cocotb.start_soon(model.watch())
     got = cocotb.start_soon(take_all(dut, stall))
@@ -151,6 +151,8 @@ async def sums_equal_model(dut, idle, stall):
 
 
 async def take_all(dut, stall):
+    takes = 0
     while True:
         await FallingEdge(dut.clk)
-        dut.sums__ready.value = int(random.random() >= stall)
+        dut.sums__ready.value, takes = takes, int(random.random() >= stall)
+        dut.takes.value = takes

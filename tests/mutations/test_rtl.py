@@ -19,7 +19,7 @@ MUTATIONS = [
     ),
     ("scan_cursor", "ScanCursor", "(at.x < field.width)", "(at.x <= field.width)"),
     ("ac_array", "AcArray", "adder.total[sign] & ~addend[sign]", "adder.total[sign]"),
-    ("ac_array", "AcArray", "(~self.sums.valid | self.sums.ready)", "1"),
+    ("ac_array", "AcArray", "(~valid | self.takes)", "1"),
     ("scan_cursor", "ScanCursor", "at.turn.eq(at.turn + 1)", "at.turn.eq(at.turn)"),
     ("word_gatherer", "WordGatherer", "& (dirty | spikes)", "& spikes"),
     ("word_gatherer", "WordGatherer", "seen.eq(Mux(whole.first, 0, read.data))", "seen.eq(read.data)"),
