@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from dataclasses import fields as fields_of
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spikeloom.common.cache import code_hash
-from spikeloom.common.files import file_hash, writable_folder, written_aside
+from spikeloom.common.files import data_hash, writable_folder, written_aside
 
 if TYPE_CHECKING:
     from spikeloom.flow.progress import Bars
@@ -129,14 +130,15 @@ def explore(
         running.append(choice.candidate)
     where = {"scheduler": scheduler, "workers": workers}
     cycles = _estimated(network, activities, running, writable_folder(folder), shown, **where)
+    clock_mhz = board.clock_hz / 1e6
     points = tuple(
-        Point(core=x.config, cycles=n, ms=n * 1e3 / board.clock_hz, cells=x.cells, fits=x.fits(board))
+        Point(core=x.config, cycles=n, ms=n / clock_mhz / 1000, cells=x.cells, fits=x.fits(board))
         for x, n in zip(running, cycles, strict=True)
     )
     found = Exploration(
         network=network.name,
         board=board.name,
-        clock_mhz=board.clock_hz / 1e6,
+        clock_mhz=clock_mhz,
         tried=len(tried),
         points=points,
         front=tuple(front(points, Point.costs, SLACK)),
@@ -159,9 +161,11 @@ def _estimated(
     from spikeloom.jobs.engine import run
 
     network.save(folder / NETWORK)
-    _save(activities, folder / ACTIVITY)
+    arrays: dict[str, Any] = _arrays(activities)
+    with written_aside(folder / ACTIVITY) as aside, aside.open("wb") as file:
+        np.savez(file, **arrays)
     inputs = {"network": str((folder / NETWORK).absolute()), "activity": str((folder / ACTIVITY).absolute())}
-    digest = " ".join([*map(file_hash, inputs.values()), code_hash("golden", "rtl", "gen", "flow")])
+    digest = f"{_content_hash(network, arrays)} {code_hash('golden', 'rtl', 'gen', 'flow')}"
     jobs = {}
     for first in range(0, len(cores), CORES_OF_A_JOB):
         some = [asdict(x.config) for x in cores[first : first + CORES_OF_A_JOB]]
@@ -189,15 +193,28 @@ def cycles_on(*, network: str, activity: str, digest: str, cores: list[dict[str,
     return {"cycles": [round(sum(estimate(plan, x).cycles for x in activities) / len(activities)) for plan in plans]}
 
 
-def _save(activities: Sequence[Activity], path: Path) -> None:
-    arrays = {
+def _content_hash(network: Network, arrays: dict[str, np.ndarray]) -> str:
+    """Of the layers and of what spikes: files of both differ from one time to the next."""
+    fields = {
+        f"{layer.name} {field.name}": getattr(layer, field.name)
+        for layer in network.layers
+        for field in fields_of(layer)
+    }
+    parts = []
+    for key, value in (fields | arrays | {"": network.image_shape}).items():
+        content = value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
+        parts.append(f"{key} {getattr(value, 'shape', '')} ".encode() + content)
+    return data_hash(b"".join(parts))
+
+
+def _arrays(activities: Sequence[Activity]) -> dict[str, np.ndarray]:
+    """All of them, for one file."""
+    return {
         f"{index}/{kind}/{name}": array
         for index, activity in enumerate(activities)
         for kind in ("tensors", "spikes")
         for name, array in getattr(activity, kind).items()
     }
-    with written_aside(path) as aside, aside.open("wb") as file:
-        np.savez(file, **arrays)
 
 
 @lru_cache(maxsize=1)
