@@ -241,6 +241,19 @@ async def begin(dut, *, stall):
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
+async def one_bank_alone(dut):
+    """More words than a queue holds, all their spikes in one bank: nothing is lost, whichever bank it is."""
+    config, memory, asked = await begin(dut, stall=0)
+    words = min(36, config.bank_rows * config.banks // config.word)
+    size = dict(kernel=1, stride=1, padding=0, height=1, width=config.columns, words=words, planes=1, density=1.0)
+    for bank in range(config.banks):
+        tensor = Tensor(config, **size)
+        spikes = sum(1 << i for i in range(bank, config.word, config.banks))
+        tensor.memory = dict.fromkeys(tensor.memory, spikes)
+        await run_items(dut, memory, asked, tensor, [tensor.field(*tensor.groups()[0], row=0, tail=0)], idle=0)
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
 @cocotb.parametrize(idle=[0.0, 0.3], stall=[0.0, 0.9])
 async def fields(dut, idle, stall):
     """Random geometry: strides, borders, planes, partial groups of columns, words without spikes."""
@@ -276,19 +289,6 @@ async def tokens(dut, idle, stall):
 
 def masked(rows, channels):
     return [(bank, row) for bank, row in rows if (bank, row[0]) in channels]
-
-
-@cocotb.test(timeout_time=2, timeout_unit="ms")
-async def one_bank_alone(dut):
-    """More words than a queue holds, all their spikes in one bank: nothing is lost, whichever bank it is."""
-    config, memory, asked = await begin(dut, stall=0)
-    words = min(36, config.bank_rows * config.banks // config.word)
-    size = dict(kernel=1, stride=1, padding=0, height=1, width=config.columns, words=words, planes=1, density=1.0)
-    for bank in range(config.banks):
-        tensor = Tensor(config, **size)
-        spikes = sum(1 << i for i in range(bank, config.word, config.banks))
-        tensor.memory = dict.fromkeys(tensor.memory, spikes)
-        await run_items(dut, memory, asked, tensor, [tensor.field(*tensor.groups()[0], row=0, tail=0)], idle=0)
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")

@@ -86,6 +86,7 @@ def test_bench_sees_it(name, component, old, new, monkeypatch):
     path = Path(spikeloom.rtl.core.__file__).parent / f"{name}.py"
     module = bench(name)
     monkeypatch.setattr(module, component, mutant(path, component, old, new))
+    monkeypatch.setenv("COCOTB_MAX_FAILURES", "1")  # one that sees it is enough
     case = module.CASES[min(1, len(module.CASES) - 1)]
     result = run_case(name, case)
     assert not result.passed
