@@ -38,10 +38,10 @@ _DEVICES = {
     "85F": Device(luts=83640, block_rams=208),
 }
 _SMALL = {"lanes": 16, "neuron_lanes": 4}
-_LARGE = {"lanes": 32}
+_LARGE = {"lanes": 32, "banks": 4}
 _CLOCK_HZ = 50_000_000
 _CLOCKS_HZ = {  # boards whose timing was measured with several seeds, see docs/decisions.md
-    "ulx3s-85f": 62_500_000,
+    "ulx3s-85f": 100_000_000,
 }
 
 
