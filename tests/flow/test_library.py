@@ -102,7 +102,7 @@ def test_a_checkpoint_a_file_or_a_name_will_do_for_a_network(place):
 
 def test_what_is_printed_is_one_short_line(tiny):
     design = spikeloom.compile(tiny, board="ulx3s-85f", lanes=8, columns=2, neuron_lanes=4)
-    core = "8 lanes, 2 columns, 4 neuron lanes"
+    core = "8 lanes, 2 columns, 4 banks, 4 neuron lanes"
     weights = sum(x.weight.size for x in tiny.layers if x.weight is not None)
     execution = spikeloom.execute(tiny, random_images(tiny, 2), record=True)
     shown = [
