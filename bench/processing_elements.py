@@ -29,6 +29,7 @@ OURS = (
     {"lanes": 32, "columns": 1, "accumulator_width": 16},
     {"lanes": 32, "columns": 4, "accumulator_width": 16},
     {"lanes": 32, "columns": 1, "accumulator_width": 16, "weight_width": 4},
+    {"lanes": 96, "columns": 1, "banks": 4, "accumulator_width": 16},
 )
 DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6", "--out-of-context", "--lpf-allow-unconstrained")
 
@@ -66,10 +67,10 @@ def ours() -> list[Element]:
     """The array in some sizes."""
     found = []
     for size in OURS:
-        config = CoreConfig(neuron_lanes=8, kv_rows=64, tokens=7, **size)
+        config = CoreConfig(neuron_lanes=8, **size)
         text = verilog.convert(AcArray(config=config), name="array", emit_src=False, platform=ECP5)
-        name = f"AcArray {config.lanes} x {config.columns}, {config.weight_width} bits"
-        accumulates = config.lanes * config.columns
+        name = f"AcArray {config.lanes} x {config.columns}, {config.banks} banks, {config.weight_width} bits"
+        accumulates = config.lanes * config.columns * config.banks
         found.append(Element(name=name, files={"array.v": text}, top="array", accumulates=accumulates))
     return found
 

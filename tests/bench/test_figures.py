@@ -54,6 +54,13 @@ def test_rows_are_whole(row):
         assert row["ms"] == round(row["cycles"] / row["median_mhz"] / 1000, 4)
 
 
+def test_our_processing_elements(processing_elements):
+    """The array in every size that is compared, with its accumulates per cycle."""
+    found = processing_elements.ours()
+    assert [element.accumulates for element in found] == [32, 128, 32, 384]
+    assert all("module array" in element.files["array.v"] for element in found)
+
+
 def test_foreign_processing_elements(processing_elements, tmp_path, monkeypatch):
     """A folder with one gated accumulator is synthesised as our array is."""
     bench = processing_elements
