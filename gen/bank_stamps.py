@@ -9,11 +9,14 @@ from spikeloom.rtl.core.ac_array import LATENCY, stages
 from spikeloom.rtl.core.bank_queue import DEPTH
 from spikeloom.rtl.core.bit_emitter import EVENTS_IN_FLIGHT, SUB_WORDS_IN_FLIGHT
 from spikeloom.rtl.core.config import CoreConfig
+from spikeloom.rtl.core.event_scanner import FIFO_DEPTH, IN_FLIGHT
+from spikeloom.rtl.core.layouts import sub_word_bits
 
 SLOT_TO_QUEUE = 7  # of the sub-words
 QUEUE_TO_STEP = 4  # of the emitter
 STEP_TO_HEAD = 4
 WORDS_AHEAD = DEPTH - SUB_WORDS_IN_FLIGHT // 2  # sub-words that wait when the scanner does
+PIECES_AHEAD = DEPTH - SUB_WORDS_IN_FLIGHT + FIFO_DEPTH - IN_FLIGHT // 2  # likewise, where words are sent in pieces
 EVENTS_AHEAD = DEPTH - EVENTS_IN_FLIGHT - 1
 
 
@@ -56,7 +59,8 @@ class BankStamps:
         self._gone = [0] * banks  # when the heads have taken all events so far
         self._key_free = 0  # when the word of V is that of the token at hand
         self._key_gone = -self._drain  # when the last event of K has gone
-        self._left = [deque([-WORDS_AHEAD] * WORDS_AHEAD, maxlen=WORDS_AHEAD) for _ in range(banks)]  # the queue
+        ahead = PIECES_AHEAD if config.word // banks > sub_word_bits(config) else WORDS_AHEAD
+        self._left = [deque([-ahead] * ahead, maxlen=ahead) for _ in range(banks)]  # the queue
         self._before = [0] * banks  # when the emitter began with the sub-word before
 
     def scan(self, start: int, words: tuple[Word, ...], room: int) -> int:

@@ -14,7 +14,7 @@ from spikeloom.golden.network.execute import execute
 from spikeloom.golden.network.random_network import random_images, random_network
 from spikeloom.golden.quantization.quantize import quantize
 from spikeloom.golden.zoo.shipped import shipped
-from spikeloom.rtl.core.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS
+from spikeloom.rtl.core.layouts import DESCRIPTOR, DESCRIPTOR_WORDS, WORD_BITS, significant
 from spikeloom.rtl.core.registers import Control, Region, Register, Status
 from spikeloom.sim.virtual_board import CLOCK_HZ, VirtualBoard
 
@@ -105,10 +105,11 @@ def test_flipped_descriptors(tiny, board):
     fields = list(leaves(DESCRIPTOR))
     kinds = ["image", *(planned.layer.kind for planned in compiled.plan.layers), "end"]  # a descriptor each
     assert len(words) == len(kinds) * DESCRIPTOR_WORDS
-    stopped = 0
+    seen, stopped = significant(compiled.config), 0
     for number, first in enumerate(range(0, len(words), DESCRIPTOR_WORDS)):
         for offset, width in fields:
-            bit = offset + (number * 7 + offset) % width
+            bits = [offset + i for i in range(width) if seen >> offset + i & 1]
+            bit = bits[(number * 7 + offset) % len(bits)]
             index = first + bit // WORD_BITS
             address = Region.PROGRAM.address(index)
             device.set_watchdog(WATCHDOG if bit & 1 else 0)
